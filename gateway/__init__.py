@@ -1,0 +1,1 @@
+"""vllm-gateway: one front door for many vLLM models."""
