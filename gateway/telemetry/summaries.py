@@ -1,0 +1,128 @@
+"""Rates and quantiles over the last minutes, for people who look at a status page and have no Prometheus.
+
+Keeps samples of the scoreboard's sums and subtracts them. Reads no clock: `now` comes in as an argument.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import sub
+
+from gateway.fleet.snapshot import Pool
+from gateway.telemetry.families import CODES, DURATION, ITL, REQUESTS, TTFT, Histogram
+from gateway.telemetry.sums import Cells, Sums
+
+SAMPLE_INTERVAL_S = 5.0
+WINDOW_S = 300.0
+_SERVER_ERRORS = tuple(code.startswith("5") for code in CODES)
+_LATENCIES = (TTFT, ITL, DURATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Median and 95th percentile in seconds; None where nothing was observed."""
+
+    p50_s: float | None = None
+    p95_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One pool over the last minutes. Rates are per second."""
+
+    requests_per_s: float = 0.0
+    server_errors_per_s: float = 0.0
+    time_to_first_token: Quantiles = Quantiles()
+    inter_token_latency: Quantiles = Quantiles()
+    duration: Quantiles = Quantiles()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    time: float
+    pools: Mapping[str, tuple[int, Cells]]
+    """Slot and counted cells of each pool; the slot tells whether a name is still the same pool."""
+
+
+class History:
+    """The samples of the last `window_s` seconds, taken by calling `record` now and then."""
+
+    def __init__(self, window_s: float = WINDOW_S) -> None:
+        self._window_s = window_s
+        self._samples: deque[_Sample] = deque()
+
+    def record(self, now: float, pools: Iterable[Pool], sums: Sums) -> None:
+        """Keep what has been counted so far, and forget what is older than the window."""
+        self._samples.append(_Sample(now, {pool.name: (pool.slot, _counted(pool, sums)) for pool in pools}))
+        while len(self._samples) > 1 and self._samples[1].time <= now - self._window_s:
+            self._samples.popleft()
+
+    def summary(self, pool: str) -> Summary:
+        """What happened between the oldest and the newest sample; all empty when there is only one."""
+        if not self._samples or pool not in self._samples[-1].pools:
+            return Summary()
+        newest = self._samples[-1]
+        slot, counted = newest.pools[pool]
+        oldest = next((s for s in self._samples if s.pools.get(pool, (None,))[0] == slot), newest)
+        elapsed = newest.time - oldest.time
+        if elapsed <= 0:
+            return Summary()
+        cells = _increase(counted, oldest.pools[pool][1])
+        requests = cells[: len(CODES)]
+        first, between, whole = _split(cells[len(CODES) :])
+        return Summary(
+            requests_per_s=sum(requests) / elapsed,
+            server_errors_per_s=sum(n for n, bad in zip(requests, _SERVER_ERRORS, strict=True) if bad)
+            / elapsed,
+            time_to_first_token=_quantiles(TTFT, first),
+            inter_token_latency=_quantiles(ITL, between),
+            duration=_quantiles(DURATION, whole),
+        )
+
+
+def quantile(q: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
+    """The q-quantile of a histogram, interpolated within its bucket as PromQL's `histogram_quantile` does.
+
+    Args:
+        q: between 0 and 1.
+        bounds: upper bounds of the buckets, ascending, without +Inf.
+        counts: observations in each bucket (not cumulative), +Inf last: one more than `bounds`.
+
+    Returns:
+        None without observations; the highest bound when the quantile lies above it.
+    """
+    rank = q * sum(counts)
+    if not any(counts):
+        return None
+    below = 0
+    for (lower, upper), count in zip(pairwise((0.0, *bounds)), counts, strict=False):
+        if count and below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return float(bounds[-1])
+
+
+def _counted(pool: Pool, sums: Sums) -> Cells:
+    cells = list(sums.pool(pool.slot, REQUESTS))
+    for family in _LATENCIES:
+        cells += sums.pool(pool.slot, family)[:-1]
+    return cells
+
+
+def _increase(newest: Cells, oldest: Cells) -> Cells:
+    """What was added; a counter that went down was zeroed between the samples."""
+    added = list(map(sub, newest, oldest))
+    return added if min(added) >= 0 else newest
+
+
+def _split(cells: Cells) -> Iterable[Cells]:
+    at = 0
+    for family in _LATENCIES:
+        buckets = len(family.bounds) + 1
+        yield cells[at : at + buckets]
+        at += buckets
+
+
+def _quantiles(family: Histogram, counts: Cells) -> Quantiles:
+    return Quantiles(quantile(0.5, family.bounds, counts), quantile(0.95, family.bounds, counts))

@@ -1,0 +1,113 @@
+"""Quantiles and rates from counter deltas."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.fleet.snapshot import Pool
+from gateway.telemetry.families import CODES, REQUESTS, TTFT
+from gateway.telemetry.layout import POOL_OFFSETS, Layout
+from gateway.telemetry.scoreboard import Scoreboard
+from gateway.telemetry.summaries import History, Summary, quantile
+from gateway.telemetry.sums import read
+
+LAYOUT = Layout(workers=2, pools=4, replicas=1)
+CHAT = Pool(name="chat", slot=1)
+
+
+@pytest.fixture
+def board() -> Iterator[Scoreboard]:
+    board = Scoreboard.create(LAYOUT)
+    yield board
+    board.close()
+
+
+def count(board: Scoreboard, family: str, cell: int, times: int, slot: int = CHAT.slot) -> None:
+    board.cells[LAYOUT.pool(0, slot) + POOL_OFFSETS[family] + cell] += times
+
+
+def record(history: History, now: float, board: Scoreboard, pools: Sequence[Pool] = (CHAT,)) -> None:
+    history.record(now, pools, read(board, LAYOUT.pools, 0))
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([0, 0, 0, 0], None),
+        ([10, 0, 0, 0], 0.5),
+        ([0, 10, 0, 0], 1.5),
+        ([5, 0, 5, 0], 1.0),
+        ([1, 0, 0, 9], 4.0),
+    ],
+    ids=["no observations", "first bucket", "middle of a bucket", "edge of a gap", "above all bounds"],
+)
+def test_the_median_is_interpolated_within_its_bucket(counts: list[int], expected: float | None) -> None:
+    assert quantile(0.5, (1.0, 2.0, 4.0), counts) == expected
+
+
+@given(st.lists(st.integers(0, 1000), min_size=5, max_size=5), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_quantiles_grow_with_q_and_stay_within_the_bounds(counts: list[int], a: float, b: float) -> None:
+    bounds = (0.1, 0.5, 1.0, 5.0)
+    low, high = quantile(min(a, b), bounds, counts), quantile(max(a, b), bounds, counts)
+    if low is None or high is None:
+        assert sum(counts) == 0
+        return
+    assert 0 <= low <= high <= bounds[-1] or math.isclose(low, high)
+
+
+def test_rates_are_what_was_added_between_the_samples(board: Scoreboard) -> None:
+    history = History()
+    count(board, REQUESTS.name, CODES.index("200"), 1000)
+    record(history, 100.0, board)
+    count(board, REQUESTS.name, CODES.index("200"), 30)
+    count(board, REQUESTS.name, CODES.index("503"), 10)
+    record(history, 110.0, board)
+    summary = history.summary("chat")
+    assert summary.requests_per_s == 4.0
+    assert summary.server_errors_per_s == 1.0
+
+
+def test_quantiles_forget_what_was_before_the_window(board: Scoreboard) -> None:
+    history = History(window_s=60)
+    slow, fast = TTFT.bounds.index(60), TTFT.bounds.index(0.1)
+    count(board, TTFT.name, slow, 1000)
+    record(history, 0.0, board)
+    count(board, TTFT.name, slow, 1000)
+    record(history, 10.0, board)
+    count(board, TTFT.name, fast, 10)
+    record(history, 70.0, board)
+    assert history.summary("chat").time_to_first_token.p95_s == pytest.approx(0.0975)
+
+
+def test_one_sample_says_nothing(board: Scoreboard) -> None:
+    history = History()
+    assert history.summary("chat") == Summary()
+    count(board, REQUESTS.name, 0, 5)
+    record(history, 1.0, board)
+    assert history.summary("chat") == Summary()
+    assert history.summary("another") == Summary()
+
+
+def test_a_name_that_moved_to_another_slot_starts_anew(board: Scoreboard) -> None:
+    history = History()
+    count(board, REQUESTS.name, 0, 500, slot=1)
+    count(board, REQUESTS.name, 0, 100, slot=2)
+    moved = Pool(name="chat", slot=2)
+    record(history, 0.0, board)
+    record(history, 10.0, board, [moved])
+    assert history.summary("chat") == Summary()
+    count(board, REQUESTS.name, 0, 10, slot=2)
+    record(history, 20.0, board, [moved])
+    assert history.summary("chat").requests_per_s == 1.0
+
+
+def test_a_slot_that_was_zeroed_counts_from_zero(board: Scoreboard) -> None:
+    history = History()
+    count(board, REQUESTS.name, 0, 500)
+    record(history, 0.0, board)
+    count(board, REQUESTS.name, 0, -480)
+    record(history, 10.0, board)
+    assert history.summary("chat").requests_per_s == 2.0
