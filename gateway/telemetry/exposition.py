@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from gateway.fleet.ejection import Standing
 from gateway.fleet.snapshot import Pool, Replica, Snapshot, State
 from gateway.telemetry.families import (
     CODES,
@@ -181,7 +182,7 @@ def _states(pools: tuple[Pool, ...], board: Scoreboard, now: float) -> Iterator[
         names = (pool.name, replica.id)
         up.add_metric(names, replica.state is State.UP)
         draining.add_metric(names, replica.draining)
-        ejected.add_metric(names, board.ejected_until(replica.slot) > now)
+        ejected.add_metric(names, board.standing(replica.slot, now) is Standing.OUT)
     yield from (up, draining, ejected)
 
 

@@ -14,6 +14,7 @@ from gateway.control.admin.status import (
     Status,
     WorkerStatus,
 )
+from gateway.fleet.ejection import Marks
 from gateway.fleet.snapshot import ModelName, Pool, Snapshot, State
 from gateway.telemetry.exposition import EngineNumbers, slots_used
 from gateway.telemetry.families import (
@@ -62,13 +63,15 @@ def build(source: Source, history: History, now: Clocks) -> Status:
     )
 
 
-def condition(view: ReplicaView, outstanding: int, ejected_for_s: float) -> str:
+def condition(view: ReplicaView, outstanding: int, ejection: Marks, now: float) -> str:
     """The one word an operator wants first; `status.ReplicaStatus` lists the words."""
     if view.state is not State.UP:
         return view.state.value
     if view.draining:
         return "draining" if outstanding else "drained"
-    return "ejected" if ejected_for_s else "up"
+    if ejection.ejected_until > now:
+        return "ejected"
+    return "trial" if ejection.round else "up"
 
 
 def _replica(
@@ -80,19 +83,19 @@ def _replica(
     now: Clocks,
 ) -> ReplicaStatus:
     outstanding = connections = requests = failures = 0
-    ejected_for_s = 0.0
+    marks = Marks()
     if view.slot is not None:
         families = (OUTSTANDING, CONNECTIONS, DISPATCHED, FAILURES)
         outstanding, connections, requests, failures = (sums.replica(view.slot, f)[0] for f in families)
-        ejected_for_s = max(0.0, board.ejected_until(view.slot) - now.monotonic)
+        marks = board.marks(view.slot)
     return ReplicaStatus(
         url=view.url,
-        condition=condition(view, outstanding, ejected_for_s),
+        condition=condition(view, outstanding, marks, now.monotonic),
         state=view.state.value,
         reason=view.reason,
         since=view.since,
         draining=view.draining,
-        ejected_for_s=ejected_for_s,
+        ejected_for_s=max(0.0, marks.ejected_until - now.monotonic),
         origin=view.origin,
         weight=view.weight,
         pools=tuple(p.name for p in snapshot.pools.values() if any(r.id == view.url for r in p.replicas)),

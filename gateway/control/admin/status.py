@@ -57,8 +57,9 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One vLLM server.
 
     `condition` is what an operator wants to know first: `up`, `starting`, `refused`, `failing`,
-    `unresponsive`, `ejected`, `draining`, or `drained` (draining, and nothing runs there any more). `state`
-    is what its probes say, whatever else holds, with `reason` in words and `since`.
+    `unresponsive`, `ejected`, `trial` (its ejection ran out, one request tries it), `draining`, or `drained`
+    (draining, and nothing runs there any more). `state` is what its probes say, whatever else holds, with
+    `reason` in words and `since`.
     """
 
     url: str
