@@ -1,0 +1,148 @@
+"""The commands: names, options, help. What they do lives in `terminal` and `control`.
+
+Imports stand inside the commands, so that `--help` and a mistyped option answer at once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.version import VERSION
+
+DEFAULT_ADMIN = "127.0.0.1:9090"
+TOKEN_ENV = "VLLM_GATEWAY_ADMIN_TOKEN"  # noqa: S105  (the name of a variable)
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class InOrder(click.Group):
+    """Lists the commands as they stand in this file, the first to try first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings=CONTEXT)
+@click.version_option(VERSION, "-V", "--version", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One front door for many vLLM models.
+
+    \b
+    Try it without a GPU:
+      vllm-gateway demo
+    In front of servers that run:
+      vllm-gateway serve http://10.0.0.1:8000 http://10.0.0.2:8000
+      vllm-gateway serve -c gateway.yaml
+    """
+
+
+def main() -> None:
+    """Entry point of the `vllm-gateway` command."""
+    cli(prog_name="vllm-gateway")
+
+
+config_option = click.option(
+    "-c", "--config", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file (YAML)."
+)
+
+
+def admin_options(command: Any) -> Any:
+    """The options of every command that asks a running gateway."""
+    command = click.option(
+        "--token-env",
+        metavar="NAME",
+        default=TOKEN_ENV,
+        show_default=True,
+        help="Environment variable with the admin token, where one is needed.",
+    )(command)
+    return click.option(
+        "--admin",
+        metavar="ADDR",
+        default=DEFAULT_ADMIN,
+        show_default=True,
+        help="Admin address of the gateway to ask.",
+    )(command)
+
+
+@cli.command(short_help="Check a configuration file.")
+@config_option
+def check(config: Path | None) -> None:
+    """Check a configuration file: every error with its line, or a summary.
+
+    \b
+    Example:
+      vllm-gateway check -c gateway.yaml
+    """
+    from gateway.terminal.checking import check_file
+
+    if config is None:
+        raise click.UsageError("Say which file to check: -c gateway.yaml")
+    check_file(config)
+
+
+@cli.command(
+    short_help="Run a simulated vLLM replica.",
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulate(arguments: tuple[str, ...]) -> None:
+    """Run a simulated vLLM replica, for trying things out without a GPU.
+
+    \b
+    Example:
+      vllm-gateway simulate --model demo --port 8001
+    """
+    from gateway import sim
+
+    raise SystemExit(sim.main(arguments))
+
+
+@cli.command(short_help="Show pools, replicas and their load.")
+@admin_options
+@click.option("--json", "as_json", is_flag=True, help="Print the document of GET /api/status.")
+@click.option("--watch", is_flag=True, help="Keep the screen up to date until Ctrl-C.")
+def status(admin: str, token_env: str, *, as_json: bool, watch: bool) -> None:
+    """Show pools, replicas and their load, as a running gateway sees them.
+
+    \b
+    Examples:
+      vllm-gateway status
+      vllm-gateway status --admin 10.0.0.9:9090 --watch
+      vllm-gateway status --json | jq '.replicas[].condition'
+    """
+    from gateway.terminal.asking import client_of, show_status
+
+    if as_json and watch:
+        raise click.UsageError("Give --json or --watch, not both.")
+    show_status(client_of(admin, token_env), as_json=as_json, watch=watch)
+
+
+@cli.command(short_help="Send a replica no new requests.")
+@click.argument("replica", metavar="URL")
+@admin_options
+def drain(replica: str, admin: str, token_env: str) -> None:
+    """Send a replica no new requests; those that run finish.
+
+    \b
+    Example:
+      vllm-gateway drain http://10.0.0.1:8000
+    """
+    from gateway.terminal.asking import client_of, set_draining
+
+    set_draining(client_of(admin, token_env), replica, draining=True)
+
+
+@cli.command(short_help="Take a drain back.")
+@click.argument("replica", metavar="URL")
+@admin_options
+def undrain(replica: str, admin: str, token_env: str) -> None:
+    """Take a drain back.
+
+    \b
+    Example:
+      vllm-gateway undrain http://10.0.0.1:8000
+    """
+    from gateway.terminal.asking import client_of, set_draining
+
+    set_draining(client_of(admin, token_env), replica, draining=False)
