@@ -10,22 +10,19 @@ from random import Random
 from typing import Protocol
 
 from gateway.fleet.balance import SCAN_LIMIT, least_outstanding, two_choices
+from gateway.fleet.ejection import Standing
 from gateway.fleet.snapshot import Replica, State
 
 
 class Board(Protocol):
-    """What routing reads from the scoreboard. Times are seconds of the monotonic clock."""
+    """What routing reads from the scoreboard."""
 
     def outstanding(self, slot: int) -> int:
         """Requests running on the replica, over all workers."""
         ...
 
-    def ejected_until(self, slot: int) -> float:
-        """When the replica's ejection ends; 0 when it was never ejected."""
-        ...
-
-    def penalised_until(self, slot: int) -> float:
-        """Until when the replica is asked last, because it failed a request."""
+    def standing(self, slot: int, now: float) -> Standing:
+        """How passive health sees the replica at `now`, in seconds of the monotonic clock."""
         ...
 
 
@@ -57,7 +54,7 @@ class Candidates:
             ready=ready,
             doubtful=unresponsive or (() if ready else failing),
             weighted=len({r.weight for r in mine}) > 1,
-            starting=not mine and any(r.state is State.STARTING for r in replicas),
+            starting=not mine and any(r.state is State.STARTING and not r.draining for r in replicas),
         )
 
     def usable(self, board: Board, now: float, panic_threshold: float) -> tuple[Sequence[Replica], bool]:
@@ -67,7 +64,7 @@ class Candidates:
         mode): a probe that fails everywhere says more about the probe (llm-d-benchmark#1734), and all the
         traffic on few survivors would only bring those down as well.
         """
-        healthy = [r for r in self.ready if board.ejected_until(r.slot) <= now]
+        healthy = [r for r in self.ready if board.standing(r.slot, now) is not Standing.OUT]
         everyone = len(self.ready) + len(self.doubtful)
         if healthy and len(healthy) >= panic_threshold * everyone:
             return healthy, False
@@ -106,7 +103,7 @@ def choose(
     loads = [board.outstanding(r.slot) for r in usable]
     if rules.cap is not None:
         usable, loads = _with_room(usable, loads, rules.cap)
-    trusted = [i for i, r in enumerate(usable) if board.penalised_until(r.slot) <= now]
+    trusted = [i for i, r in enumerate(usable) if board.standing(r.slot, now) < Standing.PENALISED]
     if trusted and len(trusted) < len(usable):
         usable = [usable[i] for i in trusted]
         loads = [loads[i] for i in trusted]
@@ -129,7 +126,8 @@ def _of_two(
     def cost(replica: Replica) -> tuple[bool, float]:
         load = board.outstanding(replica.slot)
         full = cap is not None and load >= cap
-        return full or board.penalised_until(replica.slot) > now, (load + 1) / replica.weight
+        failing = board.standing(replica.slot, now) >= Standing.PENALISED
+        return full or failing, (load + 1) / replica.weight
 
     first, second = (usable[i] for i in two_choices(len(usable), rng))
     best = _cheaper(first, second, cost)

@@ -10,9 +10,11 @@ import sys
 import tempfile
 from typing import Self
 
-from gateway.telemetry.layout import REPLICA_OFFSETS, SHARED_CELLS, Layout, Shared
+from gateway.fleet.ejection import Marks, Standing, standing
+from gateway.telemetry.layout import POOL_OFFSETS, REPLICA_OFFSETS, SHARED_CELLS, Layout, Shared
 
 NS = 1_000_000_000
+_QUEUE_DEPTH = POOL_OFFSETS["queue_depth"]
 _OUTSTANDING = REPLICA_OFFSETS["replica_outstanding"]
 
 
@@ -51,20 +53,53 @@ class Scoreboard:
         """Requests running on the replica, over all workers."""
         return sum(self.column(slot))
 
-    def ejected_until(self, slot: int) -> float:
-        """Monotonic seconds; 0 when the replica was never ejected."""
-        return self.cells[slot * SHARED_CELLS + Shared.EJECTED_UNTIL] / NS
+    def standing(self, slot: int, now: float) -> Standing:
+        """How passive health sees the replica at `now`, in monotonic seconds."""
+        cells = self.cells
+        at = slot * SHARED_CELLS
+        if not cells[at + Shared.EJECTED_UNTIL] and not cells[at + Shared.PENALISED_UNTIL]:
+            return Standing.GOOD  # nearly always, and worth not building the marks for
+        return standing(self.marks(slot), now)
 
-    def penalised_until(self, slot: int) -> float:
-        """Monotonic seconds until which the replica is asked last."""
-        return self.cells[slot * SHARED_CELLS + Shared.PENALISED_UNTIL] / NS
+    def has_marks(self, slot: int) -> bool:
+        """Whether there is anything to remember of the replica."""
+        at = slot * SHARED_CELLS
+        return bool(self.cells[at + Shared.CONSECUTIVE_FAILURES] or self.cells[at + Shared.EJECTION_ROUND])
+
+    def marks(self, slot: int) -> Marks:
+        """What passive health remembers of the replica."""
+        at = slot * SHARED_CELLS
+        cells = self.cells
+        return Marks(
+            ejected_until=cells[at + Shared.EJECTED_UNTIL] / NS,
+            penalised_until=cells[at + Shared.PENALISED_UNTIL] / NS,
+            consecutive_failures=cells[at + Shared.CONSECUTIVE_FAILURES],
+            round=cells[at + Shared.EJECTION_ROUND],
+            trial_since=cells[at + Shared.TRIAL_SINCE] / NS,
+        )
+
+    def set_marks(self, slot: int, marks: Marks) -> None:
+        """Share the marks with all workers; when two write at once, the last one wins."""
+        at = slot * SHARED_CELLS
+        cells = self.cells
+        cells[at + Shared.EJECTED_UNTIL] = int(marks.ejected_until * NS)
+        cells[at + Shared.PENALISED_UNTIL] = int(marks.penalised_until * NS)
+        cells[at + Shared.CONSECUTIVE_FAILURES] = marks.consecutive_failures
+        cells[at + Shared.EJECTION_ROUND] = marks.round
+        cells[at + Shared.TRIAL_SINCE] = int(marks.trial_since * NS)
 
     def column(self, slot: int) -> memoryview:
         """The outstanding cells of one replica in all workers' rows, as a strided view."""
-        column = self._columns.get(slot)
+        return self._column(self.layout.replica(0, slot) + _OUTSTANDING)
+
+    def queued(self, pool: int) -> int:
+        """Requests waiting for a replica of the pool, over all workers."""
+        return sum(self._column(self.layout.pool(0, pool) + _QUEUE_DEPTH))
+
+    def _column(self, first: int) -> memoryview:
+        column = self._columns.get(first)
         if column is None:
-            first = self.layout.replica(0, slot) + _OUTSTANDING
-            column = self._columns[slot] = self.cells[first :: self.layout.row_cells]
+            column = self._columns[first] = self.cells[first :: self.layout.row_cells]
         return column
 
     # -- upkeep, by the control process --

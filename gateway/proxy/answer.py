@@ -1,0 +1,100 @@
+"""What one client is sent: head, framing, body, and how it ends.
+
+The head leaves together with the first byte of the body. An answer that can't be completed never looks
+complete: its framing is left open and the connection closed.
+"""
+
+from typing import Protocol
+
+from gateway.proxy.headers import Header, response_head
+
+_NO_BODY = frozenset((204, 304))
+
+
+class Client(Protocol):
+    """The client's connection, as far as an answer needs it."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, or drop them when the client is gone."""
+        ...
+
+    def hang_up(self, *, flush: bool) -> None:
+        """Close the connection, after or without sending what is still buffered."""
+        ...
+
+
+class Answer:
+    """The answer to one request, written over as many attempts as it takes to get one."""
+
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "_close_delimited",
+        "_head",
+        "begun",
+        "body_bytes",
+        "finished",
+        "status",
+    )
+
+    def __init__(self, client: Client, *, http_1_0: bool) -> None:
+        self._client = client
+        self._close_delimited = http_1_0  # nothing else ends a body of unknown length (RFC 9112, section 6.3)
+        self._chunked = False
+        self._head = b""
+        self.status = 0
+        self.begun = False
+        self.finished = False
+        self.body_bytes = 0
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether the framing lets another answer follow on the connection."""
+        return self.finished and (self._chunked or not self._close_delimited)
+
+    def prepare(
+        self, status: int, reason: bytes, headers: list[Header], *, has_length: bool, added: bytes
+    ) -> None:
+        """Set the head that will leave with the first byte. `added` are more header lines, each ended."""
+        self.status = status
+        self._chunked = not has_length and not self._close_delimited and status not in _NO_BODY
+        if self._chunked:
+            added += b"transfer-encoding: chunked\r\n"
+        elif self._close_delimited:
+            added += b"connection: close\r\n"
+        self._head = response_head(status, reason, headers, added)
+
+    def write(self, data: bytes) -> None:
+        """Pass a piece of the body on."""
+        self.body_bytes += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._send(data)
+
+    def finish(self, data: bytes = b"") -> None:
+        """Pass the last piece on, and end the body."""
+        self.body_bytes += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self.finished = True
+        self._send(data)
+
+    def whole(self, message: bytes, status: int) -> None:
+        """Send an answer made here; `message` is its head and body."""
+        self.status = status
+        self.finished = True
+        self._send(message)
+
+    def break_off(self, event: bytes = b"") -> None:
+        """End an answer that can't be finished: a last event where there is a stream, then no proper end."""
+        if event and self._chunked:
+            self.write(event)
+        elif event:
+            self._send(event)
+        self._client.hang_up(flush=bool(event))
+
+    def _send(self, data: bytes) -> None:
+        if not self.begun:
+            self.begun = True
+            data = self._head + data
+        self._client.write(data)

@@ -1,0 +1,85 @@
+"""Reading a request's body: within a limit, within a deadline, and only as much as is needed.
+
+aiohttp never times out a slow body (300 of 300 connections of a slow-body attack stay open for ever), so the
+deadline is kept here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from gateway.proxy.errors import (
+    BadRequest,
+    BodyTimeout,
+    BodyTooLarge,
+    ClientGone,
+    ExpectationFailed,
+    UnsupportedBody,
+)
+from gateway.proxy.front import ClientConnection
+from gateway.proxy.settings import Settings
+
+
+class Body:
+    """The body of one request, not yet read."""
+
+    __slots__ = ("_client", "_content", "_limit", "_request", "_timeout_s", "length")
+
+    def __init__(self, request: web.BaseRequest, client: ClientConnection, settings: Settings) -> None:
+        self._request = request
+        self._client = client
+        self._content = request.content
+        self._limit = settings.body_limit_bytes
+        self._timeout_s = settings.body_timeout_s
+        self.length = _declared_length(request)
+
+    def accept(self) -> None:
+        """Check what the head says about the body, and invite a client that waits for `100 Continue`."""
+        encoding = self._request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise UnsupportedBody(f"A request body with content-encoding {encoding[:32]!r} is not supported.")
+        if self.length is not None and self.length > self._limit:
+            raise self._too_large()
+        expectation = self._request.headers.get("expect")
+        if expectation is not None:
+            if expectation.lower() != "100-continue":
+                raise ExpectationFailed("Only the expectation 100-continue is supported.")
+            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def read(self) -> bytes:
+        """All of it. Raises `BodyTooLarge`, `BodyTimeout`, `ClientGone` or `BadRequest`."""
+        if self._content.is_eof():
+            # The usual case: it came together with the head.
+            body = self._content.read_nowait()
+            if len(body) > self._limit:
+                raise self._too_large()
+            return body
+        return b"".join([piece async for piece in self.pieces()])
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of it, as it arrives. Raises as `read` does."""
+        size = 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while piece := await self._content.readany():
+                    size += len(piece)
+                    if size > self._limit:
+                        raise self._too_large()
+                    yield piece
+        except TimeoutError:
+            raise BodyTimeout(f"The request body did not arrive within {self._timeout_s:g} s.") from None
+        except ConnectionError:
+            raise ClientGone("the client left while sending the body") from None
+        except web.RequestPayloadError:
+            if self._client.transport is None:
+                raise ClientGone("the client left while sending the body") from None
+            raise BadRequest("The request body is not framed as its headers say.", param="body") from None
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than the limit of {self._limit} bytes.")
+
+
+def _declared_length(request: web.BaseRequest) -> int | None:
+    declared = request.headers.get("content-length")
+    return None if declared is None else int(declared)  # aiohttp's parser let only digits through

@@ -1,0 +1,69 @@
+"""One replica as a worker holds it, and the leases on it.
+
+A lease is the only way to reach a replica. It is taken in the same synchronous step as the choice, so no
+other request can come between the decision and the count, and it is given back once, whatever happens.
+"""
+
+import time
+from collections.abc import Callable
+
+from gateway.fleet.ejection import failed, succeeded
+from gateway.fleet.snapshot import Ejection, Replica
+from gateway.proxy.upstream.pool import ConnectionPool
+from gateway.telemetry.meters import ReplicaMeter
+from gateway.telemetry.scoreboard import Scoreboard
+
+
+class LiveReplica:
+    """One replica with its connections. `view` is replaced by every snapshot, the rest stays."""
+
+    __slots__ = ("_board", "authorization", "connections", "meter", "served_by", "view")
+
+    def __init__(self, view: Replica, board: Scoreboard, meter: ReplicaMeter) -> None:
+        self._board = board
+        self.meter = meter
+        self.connections = ConnectionPool(view.id, meter)
+        self.served_by = b"x-served-by: " + view.id.partition("://")[2].encode("ascii", "replace") + b"\r\n"
+        self.update(view)
+
+    def failed(self, rules: Ejection) -> None:
+        """A request failed by this replica's fault: note it where all workers see it."""
+        now = time.monotonic()
+        marks, ejected = failed(self._board.marks(self.view.slot), now, rules)
+        self._board.set_marks(self.view.slot, marks)
+        self.meter.failure()
+        if ejected is not None:
+            self.meter.ejection(ejected)
+
+    def succeeded(self) -> None:
+        """A request went well."""
+        if self._board.has_marks(self.view.slot):
+            now = time.monotonic()
+            self._board.set_marks(self.view.slot, succeeded(self._board.marks(self.view.slot), now))
+
+    def update(self, view: Replica) -> None:
+        """Take over what a newer snapshot says."""
+        self.view = view
+        self.authorization = (
+            b""
+            if view.authorization is None
+            else b"authorization: " + view.authorization.encode("latin-1") + b"\r\n"
+        )
+
+
+class Lease:
+    """One outstanding request. `release` gives it back; calling it again does nothing."""
+
+    __slots__ = ("_on_release", "_open", "replica")
+
+    def __init__(self, replica: LiveReplica, on_release: Callable[[], None]) -> None:
+        self._on_release = on_release
+        self._open = True
+        self.replica = replica
+
+    def release(self) -> None:
+        """The request has ended."""
+        if self._open:
+            self._open = False
+            self.replica.meter.ended()
+            self._on_release()

@@ -1,0 +1,76 @@
+"""May this attempt be repeated elsewhere? Only before the client has read a byte, and only where it is safe.
+
+"Safe" means that the replica can't have answered: nobody listened, the connection died before any body byte,
+or it said itself that it did not take the request. A 4xx is the client's and is never repeated.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.proxy.relay import Ended, Failure
+
+_RETRIED_STATUSES = {429: "status_429", 502: "status_502", 503: "status_503"}
+# How vLLM says that the process goes away (0.32, default and --shutdown-timeout) and that the engine died.
+_GOING_AWAY = b"cannot schedule new futures after shutdown"
+_ENGINE_DIED = (b"EngineCore encountered an issue", b"EngineDeadError", b"Engine core")
+
+
+def retry_reason(ended: Ended, status: int, held_body: bytes) -> str | None:
+    """The `reason` of a retry (a label of `retries_total`), or None where there must be none.
+
+    Args:
+        ended: how the attempt ended; the client has read nothing of it.
+        status: the replica's status, 0 when there was none.
+        held_body: the body of an error answer that was held back.
+    """
+    match ended.failure:
+        case Failure.STATUS if status in _RETRIED_STATUSES:
+            return _RETRIED_STATUSES[status]
+        case Failure.STATUS if _GOING_AWAY in held_body:
+            return "draining"
+        case Failure.STATUS if any(text in held_body for text in _ENGINE_DIED):
+            return "engine_error"
+        case Failure.ERROR_EVENT | Failure.ABORTED:
+            return "engine_error"
+        case Failure.CLOSED | Failure.TRUNCATED:
+            return "reset"
+        case _:
+            return None
+
+
+def is_replica_fault(ended: Ended, status: int) -> bool:
+    """Whether the attempt counts against the replica: broken answers and 5xx, never 4xx, 429 or 501."""
+    if ended.failure is Failure.STATUS:
+        return status >= 500 and status != 501  # noqa: PLR2004
+    return ended.failure not in {None, Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN}
+
+
+class RetryBudget:
+    """Keeps retries a small share of the requests, so that a dying pool isn't hammered (Envoy's budget)."""
+
+    __slots__ = ("_active", "_retrying")
+
+    def __init__(self) -> None:
+        self._active = 0
+        self._retrying = 0
+
+    def request_began(self) -> None:
+        """One more request is under way."""
+        self._active += 1
+
+    def request_ended(self) -> None:
+        """One request less."""
+        self._active -= 1
+
+    def may_retry(self, share: float, at_least: int) -> bool:
+        """Whether one more retry fits."""
+        return self._retrying < max(at_least, share * self._active)
+
+    @contextmanager
+    def retry(self) -> Iterator[None]:
+        """Count a retry while it runs."""
+        self._retrying += 1
+        try:
+            yield
+        finally:
+            self._retrying -= 1

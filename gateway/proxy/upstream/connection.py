@@ -1,0 +1,230 @@
+"""One HTTP/1.1 connection to a replica."""
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from gateway.proxy.headers import Header
+
+HEAD_LIMIT_BYTES = 256 << 10
+"""Longest response head; vLLM's are under 1 KiB, and one without an end would fill the memory."""
+
+_FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another response follows
+
+
+class Exchange(Protocol):
+    """Who receives the answer to the request that a connection is carrying.
+
+    `received` is called once for each read from the socket that brought something: the head is on the
+    connection (`status`, `headers`), `parts` are the body bytes of this read. `complete` is the end of a
+    well-framed answer. `lost` is the end of anything else.
+    """
+
+    def received(self, parts: list[bytes], *, complete: bool) -> None:
+        """Take what one read brought."""
+        ...
+
+    def lost(self, reason: str) -> None:
+        """The answer can't go on; `reason` is a few words for people."""
+        ...
+
+    def pause_sending(self) -> None:
+        """The replica reads slower than we write."""
+        ...
+
+    def resume_sending(self) -> None:
+        """It has caught up."""
+        ...
+
+
+class Pool(Protocol):
+    """Who keeps connections between requests."""
+
+    def idle(self, connection: "Connection") -> None:
+        """The connection finished its exchange and can carry another."""
+        ...
+
+    def closed(self, connection: "Connection") -> None:
+        """The connection is gone."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """Parses the replica's bytes and hands them to the exchange it is carrying, one at a time."""
+
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_exchange",
+        "_head_bytes",
+        "_parser",
+        "_pool",
+        "_request_sent",
+        "chunked",
+        "has_head",
+        "headers",
+        "idle_since",
+        "reason",
+        "served",
+        "status",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._body: list[bytes] = []
+        self._complete = False
+        self._request_sent = True
+        self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
+        self.served = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: list[Header] = []
+        self.chunked = False
+        self.has_head = False
+        self._head_bytes = 0
+
+    # -- used by the relay --
+
+    @property
+    def alive(self) -> bool:
+        """Whether a request may be written."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    def begin(self, exchange: Exchange, pieces: list[bytes], *, finished: bool = True) -> None:
+        """Start an exchange by writing a request, or its beginning when not `finished`."""
+        assert self.transport is not None
+        self._forget()
+        self._exchange = exchange
+        self._request_sent = finished
+        self.served += 1
+        self.transport.writelines(pieces)
+
+    def more(self, piece: bytes, *, finished: bool = False) -> None:
+        """Write more of the request's body."""
+        self._request_sent = finished
+        if self.transport is not None and piece:
+            self.transport.write(piece)
+
+    def pause_reading(self) -> None:
+        """Stop reading: the client is slower than the replica."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Close without a word to the exchange: how vLLM learns that nobody waits for the answer."""
+        self._exchange = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- asyncio.Protocol --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._pool.closed(self)
+        self._lose("the connection was reset" if exc else "the connection was closed")
+
+    def eof_received(self) -> None:
+        """An answer without a length ends with the connection (RFC 9112, section 6.3); any other is cut."""
+        if self._exchange is not None and self.has_head and not self._complete and self._until_close():
+            exchange, self._exchange = self._exchange, None
+            exchange.received([], complete=True)
+
+    def _until_close(self) -> bool:
+        return not self.chunked and not any(name.lower() == b"content-length" for name, _ in self.headers)
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.pause_sending()
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.resume_sending()
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is None:
+            # Bytes that nobody asked for: whatever follows on this connection can't be trusted.
+            self.abandon()
+            return
+        garbled = None
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            garbled = f"the replica did not speak HTTP ({error})"
+        body, self._body = self._body, []
+        if self._complete:
+            self._finish(body, reusable=garbled is None)
+        elif garbled is not None or self._head_too_long(len(data)):
+            self._lose(garbled or "the replica's headers do not end")
+            self.abandon()
+        elif body:
+            self._exchange.received(body, complete=False)
+
+    def _head_too_long(self, more: int) -> bool:
+        if self.has_head:
+            return False
+        self._head_bytes += more
+        return self._head_bytes > HEAD_LIMIT_BYTES
+
+    def _finish(self, body: list[bytes], *, reusable: bool) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._complete = False
+        assert exchange is not None
+        # Told first, so that the pool never offers a connection whose lease still counts.
+        exchange.received(body, complete=True)
+        if reusable and self._request_sent and self._parser.should_keep_alive() and self.alive:
+            self._pool.idle(self)
+        elif self.transport is not None:
+            self.transport.close()
+
+    def _lose(self, reason: str) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost(reason)
+
+    # -- httptools callbacks --
+
+    def on_status(self, reason: bytes) -> None:
+        """The reason phrase, or a part of it: the first sign of a response."""
+        if self._complete:
+            raise ValueError("a second response to one request")
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field."""
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self.status = self._parser.get_status_code()
+        self.has_head = self.status >= _FINAL
+        if not self.has_head:
+            self._forget()
+            return
+        self.chunked = any(
+            name.lower() == b"transfer-encoding" and b"chunked" in value.lower()
+            for name, value in self.headers
+        )
+
+    def on_body(self, part: bytes) -> None:
+        """Part of the body, without its framing."""
+        self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole, by its framing."""
+        self._complete = self.has_head

@@ -1,0 +1,153 @@
+"""One worker process: it accepts, relays and counts, and does what control tells it over the channel.
+
+Started as `python -m gateway.proxy.worker --channel-fd N` with the descriptors that `Boot` names inherited.
+When control dies, a worker closes its listening socket, so that a restarted control can bind the address,
+goes on relaying by its last snapshot, and ends when its last request does.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+import uvloop
+
+from gateway.proxy.channel import Boot, Channel, Picture, Ready, Stop
+from gateway.proxy.deadlines import SWEEP_S, Deadlines
+from gateway.proxy.dispatch import Dispatcher
+from gateway.proxy.front import FrontServer
+from gateway.proxy.gateway import Gateway
+from gateway.proxy.live import LiveFleet
+from gateway.proxy.relay import Failure
+from gateway.proxy.settings import Settings
+from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.layout import Layout
+from gateway.telemetry.meters import WorkerMeter
+from gateway.telemetry.record import RequestRecord
+from gateway.telemetry.scoreboard import Scoreboard
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 4096
+ORPHAN_GRACE_S = 600.0
+"""How long requests may go on after control died; as long as the longest default deadline."""
+
+
+class Worker:
+    """Puts the data plane of one process together and drives it."""
+
+    def __init__(self, boot: Boot, channel: Channel) -> None:
+        layout = Layout(workers=boot.workers, pools=boot.pools, replicas=boot.replicas)
+        board = Scoreboard(boot.scoreboard_fd, layout)
+        self._boot = boot
+        self._channel = channel
+        self._meter = WorkerMeter(board, boot.worker)
+        self._fleet = LiveFleet(board, boot.worker, Random())  # noqa: S311
+        self._deadlines = Deadlines()
+        self._log = AccessLog(boot.settings.access_log) if boot.settings.access_log else None
+        dispatcher = Dispatcher(self._fleet, self._deadlines)
+        self._gateway = Gateway(boot.settings, self._fleet, dispatcher, self._meter, self._observer())
+        self._front = FrontServer(self._gateway.handle, self._meter, **_server_options(boot.settings))
+        self._stopping = asyncio.Event()
+        self._grace_s = ORPHAN_GRACE_S
+
+    def _observer(self) -> Callable[[RequestRecord], None]:
+        return self._log.write if self._log is not None else lambda _: None
+
+    async def run(self) -> None:
+        """Serve until control, a signal or the end of control says stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        listening = asyncio.create_task(self._listen_to_control())
+        sweeping = asyncio.create_task(self._sweep())
+        servers = [
+            await loop.create_server(self._front, sock=socket.socket(fileno=fd), backlog=BACKLOG)
+            for fd in self._boot.listen_fds
+        ]
+        self._channel.send(Ready(pid=os.getpid()))
+        await self._stopping.wait()
+        self._gateway.draining = True
+        for server in servers:
+            server.close()
+        self._front.pre_shutdown()
+        await self._finish_requests()
+        listening.cancel()
+        sweeping.cancel()
+        await self._front.shutdown(timeout=1.0)
+        if self._log is not None:
+            self._log.close()
+
+    async def _listen_to_control(self) -> None:
+        while (message := await self._channel.from_control()) is not None:
+            match message:
+                case Picture():
+                    self._fleet.apply(message.snapshot)
+                case Stop():
+                    self._grace_s = message.grace_s
+                    self._stopping.set()
+                case Boot():
+                    logger.warning("a second boot message was ignored")
+        if not self._stopping.is_set():
+            logger.error("the control process is gone; finishing what runs")
+            self._stopping.set()
+
+    async def _sweep(self) -> None:
+        """Deadlines, idle connections, and how late this very timer is."""
+        while True:
+            due = time.monotonic() + SWEEP_S
+            await asyncio.sleep(SWEEP_S)
+            self._meter.loop_lag(max(0.0, time.monotonic() - due))
+            self._deadlines.sweep()
+            self._fleet.sweep(asyncio.get_running_loop().time())
+
+    async def _finish_requests(self) -> None:
+        try:
+            async with asyncio.timeout(self._grace_s):
+                await self._gateway.quiet.wait()
+        except TimeoutError:
+            logger.warning("%d requests did not finish within %g s", self._gateway.running, self._grace_s)
+        self._deadlines.fail_all(Failure.SHUTDOWN, "the gateway is shutting down")
+        await asyncio.sleep(0)
+
+
+def _server_options(settings: Settings) -> dict[str, object]:
+    return {
+        "keepalive_timeout": settings.keepalive_s,
+        "max_line_size": settings.header_bytes,
+        "max_field_size": settings.header_bytes,
+        "max_headers": settings.header_count,
+        "access_log": None,
+        # vLLM reads no compressed bodies; unpacking them here would make the client's bytes ours.
+        "auto_decompress": False,
+        # Bodies are read whole anyway: fewer pauses of the transport for long prompts.
+        "read_bufsize": 1 << 18,
+        "lingering_time": 2.0,
+    }
+
+
+async def serve(channel_fd: int) -> None:
+    """Run one worker on an inherited channel."""
+    channel = await Channel.open(socket.socket(fileno=channel_fd))
+    boot = await channel.from_control()
+    if isinstance(boot, Boot):
+        await Worker(boot, channel).run()
+
+
+def main() -> None:
+    """The process."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.proxy.worker")
+    parser.add_argument("--channel-fd", type=int, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    uvloop.run(serve(options.channel_fd))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What is known of one request when it is over: made once, in `finally`, whatever happened."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """Filled in while the request runs. Times are seconds of the monotonic clock; 0 means it never came."""
+
+    request_id: str
+    client: str
+    method: str
+    path: str
+    received_at: float
+    model: str = ""
+    adapter: str = ""
+    pool: str = ""
+    replica: str = ""
+    attempts: int = 0
+    status: int = 0
+    stream: bool = False
+    request_bytes: int = 0
+    response_bytes: int = 0
+    queued_s: float = 0.0
+    sent_at: float = 0.0
+    first_byte_at: float = 0.0
+    ended_at: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    outcome: str = "complete"
+    """`complete`, `error` (a clean error answer), `broken` (begun and cut), `client_gone`."""
+    error: str = ""
