@@ -183,7 +183,7 @@ class Gateway:
             self.quiet.set()
 
     def _refuse(
-        self, client: ClientConnection, answer: Answer, record: RequestRecord, error: GatewayError
+        self, request: web.BaseRequest, answer: Answer, record: RequestRecord, error: GatewayError
     ) -> None:
         record.error = error.message
         if isinstance(error, ClientGone):
