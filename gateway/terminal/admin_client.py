@@ -74,6 +74,9 @@ class AdminClient:
             raise Failure(f"{self.address} did not answer within {TIMEOUT_S:.0f} seconds.") from None
         except ClientError as error:
             raise Failure(f"{self.address} does not answer like a gateway: {error}.") from None
+        if status == 401:  # noqa: PLR2004  (RFC 9110)
+            wants = f"The gateway on {self.address} wants its admin token"
+            raise Failure(f"{wants}: name the variable that holds it with --token-env.")
         if status >= 400:  # noqa: PLR2004  (RFC 9110: from here on it is an error)
             raise Failure(_reason(answer, status, self.address))
         return answer

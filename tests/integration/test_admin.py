@@ -2,8 +2,8 @@
 
 import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,17 +13,12 @@ from aiohttp import ClientSession
 from gateway.config import Address
 from gateway.control.admin.guard import Access
 from gateway.control.admin.listener import start
-from gateway.control.admin.source import ReloadRefused, ReplicaView, UnknownReplica, WorkerView
 from gateway.control.admin.status import Status
-from gateway.fleet.snapshot import ModelName, Pool, Replica, Snapshot, State
-from gateway.proxy.channel import Event
-from gateway.telemetry.exposition import EngineNumbers, Facts
 from gateway.telemetry.families import OUTSTANDING, QUEUE_DEPTH
-from gateway.telemetry.layout import POOL_OFFSETS, REPLICA_OFFSETS, Layout, Shared
+from gateway.telemetry.layout import POOL_OFFSETS, REPLICA_OFFSETS, Shared
 from gateway.telemetry.scoreboard import NS, Scoreboard
+from tests.integration.plain_fleet import LAYOUT, A, B, C, Fleet, fleet_of_three
 
-LAYOUT = Layout(workers=2, pools=4, replicas=8)
-A, B, C = "http://10.0.0.1:8000", "http://10.0.0.2:8000", "https://10.0.0.3:443/vllm"
 LOOPBACK = Address("127.0.0.1", 9090)
 EVERYWHERE = Address("0.0.0.0", 9090)
 TOKEN = "correct horse battery staple"
@@ -31,85 +26,10 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 BASIC = {"Authorization": f"Basic {b64encode(f'anyone:{TOKEN}'.encode()).decode()}"}
 
 
-def view(url: str, slot: int | None, state: State = State.UP, **more: Any) -> ReplicaView:
-    plain = ReplicaView(
-        url=url,
-        state=state,
-        reason="HTTP 200",
-        since=1000.0,
-        draining=False,
-        weight=1.0,
-        origin="declared",
-        slot=slot,
-        models=("chat",),
-        adapters=(),
-        probe_latency_s=0.002,
-    )
-    return replace(plain, **more)
-
-
-def snapshot() -> Snapshot:
-    replicas = (Replica(id=A, slot=0, state=State.UP), Replica(id=C, slot=2, state=State.UP))
-    names = (
-        ModelName(name="chat", pool="chat", upstream="chat", max_model_len=4096, listed=True),
-        ModelName(name="gpt-4o", pool="chat", upstream="chat", listed=True),
-        ModelName(name="chat-sql", pool="chat", upstream="chat-sql", parent="chat", listed=True),
-        ModelName(name="sql", pool="chat", upstream="chat-sql", listed=True),
-    )
-    return Snapshot(
-        number=4,
-        pools={"chat": Pool(name="chat", slot=1, replicas=replicas)},
-        names={name.name: name for name in names},
-    )
-
-
-@dataclass
-class Fleet:
-    """A `Source` whose answers are fields."""
-
-    board: Scoreboard
-    snapshot: Snapshot = field(default_factory=snapshot)
-    views: list[ReplicaView] = field(default_factory=list)
-    reloads: int = 0
-    refuse: str = ""
-
-    def facts(self) -> Facts:
-        engines = {A: EngineNumbers(running=3, waiting=1, kv_usage=0.5)}
-        return Facts(self.snapshot, version="9.9", workers_up=2, engines=engines)
-
-    def replicas(self) -> Sequence[ReplicaView]:
-        return self.views
-
-    def workers(self) -> Sequence[WorkerView]:
-        return (WorkerView(0, 4711, 0), WorkerView(1, None, 2))
-
-    def events(self) -> Sequence[Event]:
-        return [Event(time=float(n), kind="ejected", model="chat", replica=A, message=f"{n}") for n in (1, 2)]
-
-    def warnings(self) -> Sequence[str]:
-        return ["http://10.0.0.2:8000 serves other, not chat."]
-
-    def drain(self, url: str) -> None:
-        self._set(url, draining=True)
-
-    def undrain(self, url: str) -> None:
-        self._set(url, draining=False)
-
-    async def reload(self) -> None:
-        if self.refuse:
-            raise ReloadRefused(self.refuse)
-        self.reloads += 1
-
-    def _set(self, url: str, *, draining: bool) -> None:
-        if all(known.url != url for known in self.views):
-            raise UnknownReplica(url)
-        self.views = [replace(v, draining=draining) if v.url == url else v for v in self.views]
-
-
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
     board = Scoreboard.create(LAYOUT)
-    yield Fleet(board, views=[view(A, 0), view(B, None, State.REFUSED), view(C, 2)])
+    yield fleet_of_three(board)
     board.close()
 
 
