@@ -6,7 +6,9 @@
  * rounds are over.  --ramp-ms spreads the first requests.  --hang-up-every K: every K-th request leaves as soon as
  * a quarter of its tokens is there (rest: right after sending).  An answer is good only if it is complete and
  * right: status 200; a stream with every token in order, no error event, [DONE] and a proper end of the body.
- * byte_exact counts the good streams whose event bytes came through untouched.  Prints one JSON object.
+ * byte_exact counts the good streams whose event bytes came through untouched.  --stamped 0: the replicas are not
+ * the bench's own, and tokens can't be told one by one.  SIGTERM: finish what runs, then print.  Prints one JSON
+ * object.
  */
 #include "client.h"
 
@@ -20,6 +22,7 @@ typedef struct Conn {
 } Conn;
 
 static int poller, active;
+static volatile sig_atomic_t told_to_stop;
 static uint64_t stop_at, sent, good, exact, left, opened, reconnected, bad_status, bad_connection, bad_http, bad_answer;
 static Histogram latency, ttft;
 static char first_error[240];
@@ -91,7 +94,7 @@ static void begin(Conn *c) {
 static void finish(Conn *c) {
     c->busy = 0;
     int nothing_works = !good && !left && bad_status + bad_connection + bad_http + bad_answer > 200;
-    if (nothing_works || (o.rounds ? --c->rounds <= 0 : now_ns() >= stop_at)) active--;
+    if (told_to_stop || nothing_works || (o.rounds ? --c->rounds <= 0 : now_ns() >= stop_at)) active--;
     else begin(c);
 }
 
@@ -111,7 +114,7 @@ static void complete(Conn *c, uint64_t now) {
         bad_status++;
         snprintf(why, sizeof why, "status %d: %.*s", a->status, (int)(a->body.n < 120 ? a->body.n : 120), a->body.n ? a->body.p : "");
         note(why, strlen(why));
-    } else if (o.streaming ? a->wrong || !a->done || a->tokens != o.tokens
+    } else if (o.streaming ? a->wrong || !a->done || (o.stamped ? a->tokens != o.tokens : !a->plain)
                            : !memmem(a->body.p, a->body.n, "\"chat.completion\"", 17)) {
         bad_answer++;
         snprintf(why, sizeof why, "answer with %u of %u tokens, end marker %d, wrong %d", a->tokens, o.tokens, a->done, a->wrong);
@@ -158,7 +161,7 @@ static void readable(Conn *c) {
         int state = answer_take(&c->answer, o.streaming, bytes, (size_t)r, now);
         if (state < 0) fail(c, &bad_http, "not HTTP");
         else if (state > 0) complete(c, now);
-        else if (c->leaving && c->answer.tokens >= o.tokens / 4) {
+        else if (c->leaving && c->answer.tokens + c->answer.plain >= o.tokens / 4) {
             left++;
             disconnect(c);
             finish(c);
@@ -189,10 +192,15 @@ static void print_result(double wall_s) {
     printf("}\n");
 }
 
+static void stop(int number) {
+    told_to_stop = number;
+}
+
 /* Connections begin in order, spread over the ramp; returns the milliseconds until the next one has to. */
 static int begin_due(Conn *conns, int *begun) {
     uint64_t now = now_ns();
-    while (*begun < o.conns && conns[*begun].begins <= now) begin(&conns[(*begun)++]);
+    while (*begun < o.conns && !told_to_stop && conns[*begun].begins <= now) begin(&conns[(*begun)++]);
+    if (told_to_stop) active -= o.conns - *begun, *begun = o.conns;
     if (*begun == o.conns) return 100;
     uint64_t wait = (conns[*begun].begins - now) / 1000000;
     return wait < 100 ? (int)wait : 100;
@@ -201,6 +209,7 @@ static int begin_due(Conn *conns, int *begun) {
 int main(int argc, char **argv) {
     read_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, stop);
     more_files();
     poller = epoll_create1(EPOLL_CLOEXEC);
     Conn *conns = calloc((size_t)o.conns, sizeof *conns);

@@ -8,7 +8,7 @@
 
 typedef struct {
     const char *model, *path, *headers[MANY];
-    int streaming, conns, rounds, hang_up_every, n_headers, n_targets;
+    int streaming, stamped, conns, rounds, hang_up_every, n_headers, n_targets;
     uint32_t tokens; /* per answer */
     size_t body_bytes;
     double seconds, ramp_s, timeout_s;
@@ -27,7 +27,8 @@ typedef struct {
     enum phase phase;
     int status, sized, closes, done, wrong, exact;
     size_t left;          /* bytes of the sized body, or of this chunk, still to come */
-    uint32_t tokens;      /* content events, which have to come in order */
+    uint32_t tokens;      /* stamped events, which have to come in order */
+    uint32_t plain;       /* events without a stamp */
     uint64_t hash, first; /* over all events; time of the first one */
     Buf line;             /* head, then chunk-size lines */
     Buf body;             /* the unfinished event, or the body of an answer that is not a stream */

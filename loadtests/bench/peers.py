@@ -188,7 +188,7 @@ ALL = (
         "litellm",
         _in_venv("litellm", "litellm"),
         _litellm,
-        requirement=("litellm[proxy]==1.109.1",),
+        requirement=("litellm[proxy]==1.106.2",),
         env=LITELLM_ENV,
     ),
 )

@@ -106,7 +106,7 @@ class Program:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_S)
         deadline = time.monotonic() + 1.0
-        while (left := family & set(procfs.family(self.pid))) and time.monotonic() < deadline:
+        while (left := procfs.alive(family)) and time.monotonic() < deadline:
             time.sleep(0.02)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

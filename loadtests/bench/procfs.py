@@ -70,6 +70,11 @@ def family(root: int) -> dict[int, Stat]:
     return {pid: living[pid] for pid in members}
 
 
+def alive(pids: set[int]) -> set[int]:
+    """Those of these processes that still run, whoever is their parent by now."""
+    return pids & {stat.pid for stat in _living()}
+
+
 def cpu_s(root: int) -> float:
     """CPU seconds used so far by the whole family of `root`."""
     return sum(stat.cpu_s for stat in family(root).values())

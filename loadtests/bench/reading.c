@@ -30,6 +30,8 @@ static void take_event(Answer *a, const char *p, size_t n, uint64_t now) {
         a->exact = strtoull(m + sizeof print - 1, NULL, 16) == a->hash;
     } else if (memmem(p, n, "\"error\"", 7)) {
         a->wrong = 1;
+    } else {
+        a->plain++;
     }
     a->hash = hash_more(a->hash, p, n);
 }

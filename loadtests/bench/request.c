@@ -1,7 +1,7 @@
 /* The load client's options and the requests it sends. */
 #include "client.h"
 
-Load o = {.model = "demo", .path = "/v1/chat/completions", .conns = 1, .tokens = 100, .body_bytes = 1024, .timeout_s = 120};
+Load o = {.stamped = 1, .model = "demo", .path = "/v1/chat/completions", .conns = 1, .tokens = 100, .body_bytes = 1024, .timeout_s = 120};
 
 /* A chat as OpenAI's client writes it (messages before model), with a prompt of words, quotes and line breaks. */
 void write_request(Request *request, int number, int target) {
@@ -47,6 +47,7 @@ static int read_option(const char *name, char *value) {
     else if (!strcmp(name, "--model")) o.model = value;
     else if (!strcmp(name, "--path")) o.path = value;
     else if (!strcmp(name, "--header") && o.n_headers < MANY) o.headers[o.n_headers++] = value;
+    else if (!strcmp(name, "--stamped")) o.stamped = atoi(value);
     else if (!strcmp(name, "--conns")) o.conns = atoi(value);
     else if (!strcmp(name, "--seconds")) o.seconds = atof(value);
     else if (!strcmp(name, "--rounds")) o.rounds = atoi(value);
