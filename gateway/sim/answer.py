@@ -9,10 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.sim.detokenizer import Detokenizer
 from gateway.sim.engine import EngineRequest
 from gateway.sim.params import GenerateParams
 from gateway.sim.stops import StopWatch
-from gateway.sim.text import ASSISTANT, EOS, Detokenizer, Ids, LanguageModel
+from gateway.sim.text import Ids, LanguageModel
+from gateway.sim.vocabulary import ASSISTANT, EOS
 
 _NEVER = 1 << 60
 

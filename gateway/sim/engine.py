@@ -47,6 +47,10 @@ class EngineRequest:
     def tokens(self) -> int:
         return self.prompt_tokens + self.generated
 
+    def advance(self) -> None:
+        """Take the token that the engine has computed. The engine itself never calls this."""
+        raise NotImplementedError
+
     def __repr__(self) -> str:
         return f"<EngineRequest {self.state} {self.prompt_tokens}+{self.generated} blocks={self.blocks}>"
 
@@ -210,9 +214,9 @@ class Engine:
             self._preempt(victim)
             if victim is request:
                 return False
-        if needed > 0:
-            request.blocks += needed
-            self._free_blocks -= needed
+        granted = max(0, min(needed, self._free_blocks))
+        request.blocks += granted
+        self._free_blocks -= granted
         if request.generated == 0:
             self._prompt_tokens += request.prompt_tokens
         request.generated += 1

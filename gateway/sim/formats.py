@@ -25,13 +25,16 @@ class StreamFormat(Protocol):
     """Writes the events of one streamed answer. Each returned piece becomes one HTTP chunk."""
 
     def opening(self) -> list[bytes]:
-        """Events before the first token."""
+        """Return the events before the first token."""
 
-    def delta(self, delta: Delta) -> bytes:
-        """The event of one or more tokens."""
+    def delta(self, delta: Delta) -> list[bytes]:
+        """Return the events of one or more tokens; normally one."""
 
     def closing(self) -> list[bytes]:
-        """Events after the last token, the end marker included."""
+        """Return the events after the last token, the end marker included."""
+
+    def error(self, message: str) -> list[bytes]:
+        """Return the events of an engine that died, and what follows them."""
 
 
 class Format(Protocol):

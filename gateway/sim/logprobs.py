@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.sim.text import EOS, TOKEN_BYTES, VOCABULARY_SIZE, decode
+from gateway.sim.text import decode
+from gateway.sim.vocabulary import EOS, TOKEN_BYTES, VOCABULARY_SIZE
 
 
 def _value(token: int) -> float:

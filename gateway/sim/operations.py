@@ -174,6 +174,11 @@ def abort_requests(call: Call) -> Response:
 # -- the simulation's own --
 
 
+def echo(call: Call) -> Response:
+    """POST /v1/sim/echo: the body comes back; stands for a route that vLLM adds one day."""
+    return Response(200, call.request.body, call.request.header("content-type") or JSON)
+
+
 def sim_requests(call: Call) -> Response:
     """GET /sim/requests: the last requests received, oldest first."""
     return _json([asdict(entry) for entry in call.state.log])

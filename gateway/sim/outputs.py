@@ -10,16 +10,7 @@ from gateway.sim.formats import Delta, Format, StreamFormat
 from gateway.sim.params import GenerateParams
 from gateway.sim.wire import chunk
 
-_DONE = b"data: [DONE]\n\n"
 _JUNK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\njunk!"
-
-
-def error_event(message: str) -> bytes:
-    """Return the error event of a stream: made by another serializer, hence the spaces."""
-    body = (
-        f'{{"error": {{"message": "{message}", "type": "InternalServerError", "param": null, "code": 500}}}}'
-    )
-    return f"data: {body}\n\n".encode()
 
 
 class StreamedAnswer(Answer):
@@ -76,8 +67,8 @@ class StreamedAnswer(Answer):
         last = b"".join([chunk(event) for event in events]) + wire.LAST_CHUNK
         self._connection.end_stream(last, after=_JUNK if self._faults.bytes_after_end else b"")
 
-    def _send(self, event: bytes) -> None:
-        framed = chunk(event)
+    def _send(self, events: list[bytes]) -> None:
+        framed = b"".join([chunk(event) for event in events])
         if self._cutting:
             cut = next((at for at, byte in enumerate(framed) if byte >= 0x80), None)  # noqa: PLR2004 - not ASCII
             if cut is not None:
@@ -104,8 +95,8 @@ class StreamedAnswer(Answer):
         elif fault == "truncate_after_tokens":
             connection.end_stream()
         else:
-            event = chunk(error_event(errors.ENGINE_DEAD))
-            connection.end_stream(event + chunk(_DONE) + wire.LAST_CHUNK)
+            events = self._format.error(errors.ENGINE_DEAD)
+            connection.end_stream(b"".join([chunk(event) for event in events]) + wire.LAST_CHUNK)
 
 
 class PlainAnswer(Answer):

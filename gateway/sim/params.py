@@ -9,7 +9,8 @@ import orjson
 
 from gateway.sim import errors
 from gateway.sim.connection import Request
-from gateway.sim.text import VOCABULARY_SIZE, Ids, encode, render_chat
+from gateway.sim.text import Ids, encode, render_chat
+from gateway.sim.vocabulary import VOCABULARY_SIZE
 from gateway.sim.wire import JSON
 
 Body = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.sim import errors, generate, operations
+from gateway.sim import errors, generate, messages, operations, pooling, responses, uploads
 from gateway.sim.connection import Connection, Request
 from gateway.sim.errors import ApiError
 from gateway.sim.faults import NO_FAULTS, Faults
@@ -42,12 +42,28 @@ COMMON: Routes = {
     "/wake_up": Route(operations.wake_up),
     "/is_sleeping": Route(operations.is_sleeping, ("GET",)),
     "/abort_requests": Route(operations.abort_requests),
+    "/v1/sim/echo": Route(operations.echo, inference=True),
     "/sim/requests": Route(operations.sim_requests, ("GET",)),
     "/sim/faults": Route(operations.sim_faults, ("GET", "POST", "DELETE")),
 }
 GENERATING: Routes = {
     "/v1/chat/completions": Route(generate.chat, inference=True),
     "/v1/completions": Route(generate.completion, inference=True),
+    "/v1/responses": Route(responses.create, inference=True),
+    "/v1/messages": Route(messages.create, inference=True, anthropic=True),
+    "/v1/messages/count_tokens": Route(messages.count_tokens, anthropic=True),
+    "/v1/audio/transcriptions": Route(uploads.transcribe, inference=True),
+    "/v1/audio/translations": Route(uploads.transcribe, inference=True),
+}
+POOLING: Routes = {
+    "/v1/embeddings": Route(pooling.embeddings, inference=True),
+    "/pooling": Route(pooling.pool, inference=True),
+    "/classify": Route(pooling.classify, inference=True),
+    "/score": Route(pooling.score, inference=True),
+    "/v1/score": Route(pooling.score, inference=True),
+    "/rerank": Route(pooling.rerank, inference=True),
+    "/v1/rerank": Route(pooling.rerank, inference=True),
+    "/v2/rerank": Route(pooling.rerank, inference=True),
 }
 
 
@@ -65,7 +81,7 @@ class SimServer:
         self.state = ReplicaState(options, loop, self._on_faults)
         self.port = options.port
         self._loop = loop
-        self._routes = {**COMMON, **({} if options.pooling else GENERATING)}
+        self._routes = {**COMMON, **(POOLING if options.pooling else GENERATING)}
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._reserved: socket.socket | None = None

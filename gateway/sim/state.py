@@ -182,5 +182,4 @@ class ReplicaState:
 
 def _deliver(requests: Sequence[EngineRequest]) -> None:
     for request in requests:
-        assert isinstance(request, Choice)
         request.advance()

@@ -32,7 +32,7 @@ class StopWatch:
             if at >= 0:
                 keep = len(pending) - (len(seen) - at) + (len(stop) if self._include else 0)
                 return pending[:keep], stop
-        self._recent = seen[len(seen) - self._window :] if self._window else ""
+        self._recent = seen[-self._window :] if self._window else ""
         cut = len(pending) if ended else max(0, len(pending) - self._hold)
         self._held = pending[cut:]
         return pending[:cut], None
