@@ -1,13 +1,16 @@
 # make demo       two simulated models behind the gateway, a streamed answer, serving until Ctrl-C
 # make test       everything that needs no GPU, no real vLLM and no deployment programs
+# make test-real  the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
 # make lint       ruff, formatting, mypy strict
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-
+VLLM   := .venv-vllm
+MODELS := .cache/tiny-models
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-real lint format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -32,6 +35,17 @@ demo: $(STAMP)run
 
 test: $(STAMP)dev
 	$(BIN)/python -m pytest -m "not real and not deploy"
+
+$(VLLM)/recipe.sha256: tests/real/install.sh tests/real/requirements-vllm.txt
+	@PYTHON="$(PYTHON)" tests/real/install.sh $(VLLM)
+
+$(MODELS)/made: tests/real/tiny_models.py $(VLLM)/recipe.sha256
+	@echo "making the models for the real tests in $(MODELS)"
+	@$(VLLM)/bin/python tests/real/tiny_models.py $(MODELS)
+	@touch $@
+
+test-real: $(STAMP)dev $(VLLM)/recipe.sha256 $(MODELS)/made
+	$(BIN)/python -m pytest -m real tests/real
 
 lint: $(STAMP)dev
 	$(BIN)/ruff check .
