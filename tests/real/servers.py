@@ -18,9 +18,9 @@ MODELS = ROOT / ".cache" / "tiny-models"
 LOGS = ROOT / ".cache" / "real-logs"
 
 MIB = 2**20
-# On a CPU, vLLM 0.32 says "no adapter" with index -1, and that reads the last slot (lora/ops/torch_ops): a base
-# request in one batch with an adapter request comes out right only while the last slot is empty. So one slot stays
-# empty, and one is for an adapter loaded later.
+# On a CPU, vLLM 0.32 says "no adapter" with index -1, and that reads the last slot (lora/ops/torch_ops): a
+# base request in one batch with an adapter request comes out right only while the last slot is empty. So one
+# slot stays empty, and one is for an adapter loaded later.
 SPARE_ADAPTER_SLOTS = 2
 ENGINE_TITLE = "VLLM::EngineCore"
 
