@@ -1,0 +1,93 @@
+"""Context length and rotary tables, from config.json.
+
+Source: vLLM `config/model.py` (_get_and_verify_max_len) and `model_executor/layers/rotary_embedding/`.
+"""
+
+from collections.abc import Mapping
+
+from gateway.launch.memory.model import Rope
+from gateway.launch.memory.reading.attention import head_dim_of
+from gateway.launch.memory.reading.keys import Json, Keys
+
+_LENGTH_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+_UNSCALED = frozenset(
+    {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "default", "mrope"}
+)
+_FALLBACK_LENGTH = 2048
+_NO_ROPE = frozenset(
+    {
+        "gpt2",
+        "gpt_bigcode",
+        "opt",
+        "bloom",
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "mpnet",
+        "jamba",
+        "nemotron_h",
+        "mamba",
+    }
+    | {"mamba2", "falcon_mamba", "whisper"}
+)
+_MROPE_FACTOR = 4
+"""vLLM's multimodal rotary table covers four times the positions (MRotaryEmbedding)."""
+
+
+def max_positions(keys: Keys, model_type: str) -> int:
+    """The default of --max-model-len, in tokens."""
+    lengths = [keys.integer(name) for name in _LENGTH_KEYS if keys.has(name)]
+    if not lengths:
+        return _FALLBACK_LENGTH
+    length = min(lengths)
+    scaling = _scaling(keys)
+    kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
+    factor = scaling.get("factor")
+    if kind in {"longrope", "su"}:
+        return keys.integer("original_max_position_embeddings", default=length)
+    if isinstance(factor, (int, float)) and kind not in _UNSCALED and not model_type.startswith("gemma3"):
+        length = int(length * factor)
+    if model_type in {"roberta", "xlm-roberta"}:
+        length -= keys.integer("pad_token_id", default=1) + 1
+    return length
+
+
+def read_ropes(keys: Keys, model_type: str, *, multimodal: bool) -> tuple[Rope, ...]:
+    """The rotary tables that vLLM builds, one per distinct set of parameters."""
+    if model_type in _NO_ROPE or keys.text("position_embedding_type") == "nope":
+        return ()
+    positions = keys.integer(*_LENGTH_KEYS, default=_FALLBACK_LENGTH)
+    scaling = _scaling(keys)
+    if keys.integer("kv_lora_rank", default=0):
+        dim = keys.integer("qk_rope_head_dim", default=64)
+    else:
+        dim = int(head_dim_of(keys) * _rotary_fraction(keys, scaling))
+    if multimodal and "mrope_section" in scaling:
+        positions *= _MROPE_FACTOR
+    if (scaling.get("rope_type") or scaling.get("type")) in {"longrope", "su"}:
+        positions += keys.integer("original_max_position_embeddings", default=0)
+    count = 2 if model_type.startswith(("gemma3", "gemma4", "modernbert")) else 1
+    return (Rope(dim, positions),) * count
+
+
+def _rotary_fraction(keys: Keys, scaling: Json) -> float:
+    stated = scaling.get("partial_rotary_factor")
+    if isinstance(stated, (int, float)):
+        return float(stated)
+    return keys.number("partial_rotary_factor", "rotary_pct", "rope_percentage", default=1.0)
+
+
+def _scaling(keys: Keys) -> Json:
+    section = keys.section("rope_parameters", "rope_scaling")
+    nested = section.get("full_attention")
+    return nested if isinstance(nested, Mapping) else section
