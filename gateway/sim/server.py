@@ -1,7 +1,6 @@
 """The replica's HTTP server: listens, finds the handler, and breaks what the faults say.
 
-Owns the listening socket, the open connections and the route table. Implements the connection's
-`Handler`.
+Owns the listening socket and the open connections. Implements the connection's `Handler`.
 """
 
 import asyncio
@@ -12,13 +11,14 @@ from typing import Any
 
 import orjson
 
-from gateway.sim import errors, generate, messages, operations, pooling, responses, uploads
+from gateway.sim import errors
 from gateway.sim.connection import Connection, Request
 from gateway.sim.errors import ApiError
 from gateway.sim.faults import NO_FAULTS, Faults
 from gateway.sim.options import SimOptions
-from gateway.sim.routes import Call, Route, Routes
+from gateway.sim.routes import Call, Route
 from gateway.sim.state import ReplicaState
+from gateway.sim.surface import routes_of
 from gateway.sim.wire import JSON, Response
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
@@ -26,45 +26,6 @@ _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 
 _BACKLOG = 2048
 _GARBAGE = b"ICY \xff\xfe not a status line\r\n\r\n"
-
-COMMON: Routes = {
-    "/health": Route(operations.health, ("GET",)),
-    "/ping": Route(operations.health, ("GET", "POST")),
-    "/version": Route(operations.version, ("GET",)),
-    "/load": Route(operations.load, ("GET",)),
-    "/metrics": Route(operations.show_metrics, ("GET",)),
-    "/v1/models": Route(operations.models, ("GET",)),
-    "/v1/load_lora_adapter": Route(operations.load_adapter),
-    "/v1/unload_lora_adapter": Route(operations.unload_adapter),
-    "/tokenize": Route(operations.tokenize),
-    "/detokenize": Route(operations.detokenize),
-    "/sleep": Route(operations.sleep),
-    "/wake_up": Route(operations.wake_up),
-    "/is_sleeping": Route(operations.is_sleeping, ("GET",)),
-    "/abort_requests": Route(operations.abort_requests),
-    "/v1/sim/echo": Route(operations.echo, inference=True),
-    "/sim/requests": Route(operations.sim_requests, ("GET",)),
-    "/sim/faults": Route(operations.sim_faults, ("GET", "POST", "DELETE")),
-}
-GENERATING: Routes = {
-    "/v1/chat/completions": Route(generate.chat, inference=True),
-    "/v1/completions": Route(generate.completion, inference=True),
-    "/v1/responses": Route(responses.create, inference=True),
-    "/v1/messages": Route(messages.create, inference=True, anthropic=True),
-    "/v1/messages/count_tokens": Route(messages.count_tokens, anthropic=True),
-    "/v1/audio/transcriptions": Route(uploads.transcribe, inference=True),
-    "/v1/audio/translations": Route(uploads.transcribe, inference=True),
-}
-POOLING: Routes = {
-    "/v1/embeddings": Route(pooling.embeddings, inference=True),
-    "/pooling": Route(pooling.pool, inference=True),
-    "/classify": Route(pooling.classify, inference=True),
-    "/score": Route(pooling.score, inference=True),
-    "/v1/score": Route(pooling.score, inference=True),
-    "/rerank": Route(pooling.rerank, inference=True),
-    "/v1/rerank": Route(pooling.rerank, inference=True),
-    "/v2/rerank": Route(pooling.rerank, inference=True),
-}
 
 
 def replica_url(host: str, port: int) -> str:
@@ -81,10 +42,12 @@ class SimServer:
         self.state = ReplicaState(options, loop, self._on_faults)
         self.port = options.port
         self._loop = loop
-        self._routes = {**COMMON, **(POOLING if options.pooling else GENERATING)}
+        self._routes = routes_of(pooling=options.pooling)
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._reserved: socket.socket | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._stopped = False
 
     # -- listening --
 
@@ -113,10 +76,17 @@ class SimServer:
 
     async def _listen(self) -> None:
         sock, self._reserved = self._reserved, None
-        if sock is not None:
-            self._listener = await self._loop.create_server(
-                lambda: Connection(self, self._loop), sock=sock, backlog=_BACKLOG
-            )
+        if sock is None:
+            return
+        listener = await self._loop.create_server(
+            lambda: Connection(self, self._loop), sock=sock, backlog=_BACKLOG
+        )
+        self._listener = listener
+        # The faults may have changed, or the replica ended, while the loop was opening.
+        if self._stopped:
+            self.stop()
+        elif self.state.faults.refuses:
+            self._refuse()
 
     def _refuse(self) -> None:
         if self._listener is not None:
@@ -130,10 +100,12 @@ class SimServer:
         if faults.refuses:
             self._refuse()
         elif self._reserved is not None:
-            self._loop.create_task(self._listen())
+            self._reserved.listen(_BACKLOG)  # from now on nobody is refused; accepting follows
+            self._opening = self._loop.create_task(self._listen())
 
     def stop(self) -> None:
         """Be gone, as after kill -9: every connection ends at once."""
+        self._stopped = True
         self.state.clock.stop()
         if self._listener is not None:
             self._listener.close()

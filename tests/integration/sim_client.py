@@ -53,7 +53,7 @@ class Reply:
     @property
     def choices(self) -> list[Any]:
         """The choices of all events, one after another."""
-        return [choice for event in self.events if isinstance(event, dict) for choice in event["choices"]]
+        return [choice for event in self.events if "choices" in event for choice in event["choices"]]
 
     @property
     def text(self) -> str:
