@@ -43,7 +43,6 @@ class EngineClock:
             self._handle.cancel()
             self._handle = None
         elif not frozen:
-            self._publish()
             self._kick()
 
     def add(self, request: EngineRequest) -> None:
@@ -67,10 +66,12 @@ class EngineClock:
             self.published = self._engine.stats()
 
     def _kick(self) -> None:
+        """Begin a step, or end one that was frozen, unless one is under way already."""
         if self._handle or self._frozen:
             return
         now = self._loop.time()
         ends_at = now if self._engine.is_stepping else self._engine.begin(now)
+        self._publish()
         if ends_at is None:
             return
         # A step without duration still gives the loop a turn: sockets are read and written in between.
@@ -81,5 +82,4 @@ class EngineClock:
     def _step(self) -> None:
         self._handle = None
         self._deliver(self._engine.finish())
-        self._publish()
         self._kick()
