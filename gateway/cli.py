@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
+from gateway.terminal.defaults import ADMIN, TOKEN_ENV
 from gateway.version import VERSION
 
-DEFAULT_ADMIN = "127.0.0.1:9090"
-TOKEN_ENV = "VLLM_GATEWAY_ADMIN_TOKEN"  # noqa: S105  (the name of a variable)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -20,6 +19,19 @@ class InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+class Workers(click.ParamType[Any]):
+    """`auto`, or how many."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int) or value == "auto":
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither auto nor a number from 1 up.", param, ctx)
+        return int(value)
 
 
 @click.group(cls=InOrder, context_settings=CONTEXT)
@@ -58,10 +70,55 @@ def admin_options(command: Any) -> Any:
     return click.option(
         "--admin",
         metavar="ADDR",
-        default=DEFAULT_ADMIN,
+        default=ADMIN,
         show_default=True,
         help="Admin address of the gateway to ask.",
     )(command)
+
+
+@cli.command(short_help="Serve in front of running vLLM servers.")
+@click.argument("urls", nargs=-1, metavar="[URLS]...")
+@config_option
+@click.option("--listen", metavar="ADDR", help="Where clients connect.  [default: 127.0.0.1:8000]")
+@click.option("--admin", metavar="ADDR", help=f"Metrics, status, drain.  [default: {ADMIN}]")
+@click.option("--workers", type=Workers(), help="Worker processes.  [default: one less than the CPUs]")
+@click.option("--access-log", metavar="FILE", help="One JSON line a request; - is standard output.")
+def serve(urls: tuple[str, ...], config: Path | None, **options: Any) -> None:
+    """Serve in front of running vLLM servers.
+
+    Without a configuration file, what each server lists under /v1/models tells which models there are, and
+    servers with the same model share its requests. An option given here goes before the file.
+
+    \b
+    Examples:
+      vllm-gateway serve http://10.0.0.1:8000 http://10.0.0.2:8000
+      vllm-gateway serve -c gateway.yaml --workers 4
+      vllm-gateway serve http://10.0.0.1:8000 --listen :8080 --access-log -
+    """
+    from gateway.terminal import serving
+
+    overrides = serving.overrides(**options)
+    if config is not None and urls:
+        raise click.UsageError("Give URLs or -c FILE, not both.")
+    if config is not None:
+        serving.serve_file(config, overrides)
+    elif urls:
+        serving.serve_urls(urls, overrides)
+    else:
+        raise click.UsageError("Say where the servers are: their URLs, or -c gateway.yaml.")
+
+
+@cli.command(short_help="See it work: simulated models, no GPU.")
+@click.option("--once", is_flag=True, help="End after the first answer.")
+def demo(*, once: bool) -> None:
+    """See it work without a GPU.
+
+    Starts two simulated models with two replicas each and a LoRA adapter, the gateway in front of them, and
+    asks for a first streamed answer. Then it serves until Ctrl-C.
+    """
+    from gateway.terminal.demo import run_demo
+
+    run_demo(once=once)
 
 
 @cli.command(short_help="Check a configuration file.")
