@@ -196,7 +196,8 @@ class Gateway:
         # The rest of an unread body would be taken for the next request.
         close = not request.keep_alive or self.draining or not request.content.is_eof()
         added = b"x-request-id: " + record.request_id.encode("ascii") + b"\r\n"
-        answer.whole(messages.error_message(error, added, close=close), error.status)
+        head_only = request.method == "HEAD"
+        answer.whole(messages.error_message(error, added, close=close, head_only=head_only), error.status)
 
     def _conclude(self, answer: Answer, record: RequestRecord) -> None:
         record.ended_at = time.monotonic()

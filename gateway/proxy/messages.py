@@ -22,7 +22,7 @@ _REASONS = {
 
 
 def json_message(status: int, body: bytes, added: bytes, *, close: bool, head_only: bool = False) -> bytes:
-    """A whole answer. `added` are more header lines, each ended."""
+    """A whole answer, less its body for a HEAD. `added` are more header lines, each ended."""
     return b"".join(
         (
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n" % (status, _REASONS.get(status, b"")),
@@ -35,7 +35,7 @@ def json_message(status: int, body: bytes, added: bytes, *, close: bool, head_on
     )
 
 
-def error_message(error: GatewayError, added: bytes, *, close: bool) -> bytes:
+def error_message(error: GatewayError, added: bytes, *, close: bool, head_only: bool = False) -> bytes:
     """An error as a whole answer, marked as the gateway's own."""
     added += b"x-gateway-error: " + error.origin.encode() + b"\r\n"
     if error.retry_after_s is not None:
@@ -43,7 +43,7 @@ def error_message(error: GatewayError, added: bytes, *, close: bool) -> bytes:
         added += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
     if error.status == 401:  # noqa: PLR2004
         added += b"www-authenticate: Bearer\r\n"
-    return json_message(error.status, error.body(), added, close=close)
+    return json_message(error.status, error.body(), added, close=close, head_only=head_only)
 
 
 def model_card(name: ModelName, created: int) -> dict[str, object]:
