@@ -10,6 +10,8 @@ from gateway.proxy.errors import BadRequest
 
 NAME_LIMIT_BYTES = 1024
 """Longest value of the model field that is believed to be one."""
+PART_HEAD_LIMIT_BYTES = 16 << 10
+"""Longest headers of a part: they are searched again with every piece until they end."""
 
 _MODEL_PART = re.compile(rb'content-disposition:[^\r\n]*[;\s]name="?model"?\s*(?:;|\r\n)', re.IGNORECASE)
 
@@ -49,6 +51,8 @@ class ModelField:
             head_end = self._seen.find(b"\r\n\r\n", start)
             if head_end < 0:
                 self._from = start
+                if len(self._seen) - start > PART_HEAD_LIMIT_BYTES:
+                    raise BadRequest("The headers of a part of the form are too long.", param="body")
                 return False
             if not _MODEL_PART.search(bytes(self._seen[start : head_end + 2])):
                 self._from = head_end
