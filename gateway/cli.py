@@ -3,12 +3,14 @@
 Imports stand inside the commands, so that `--help` and a mistyped option answer at once.
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.terminal.defaults import ADMIN, TOKEN_ENV
+from gateway.terminal.defaults import ADMIN, TOKEN_ENV, TRACEBACK_ENV
 from gateway.version import VERSION
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -50,7 +52,15 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `vllm-gateway` command."""
-    cli(prog_name="vllm-gateway")
+    try:
+        cli(prog_name="vllm-gateway")
+    except Exception as error:  # the root: a defect must not greet people with a traceback
+        from gateway.terminal.failures import unexpected
+
+        if TRACEBACK_ENV in os.environ:
+            raise
+        click.echo(unexpected(error), err=True)
+        sys.exit(1)
 
 
 config_option = click.option(

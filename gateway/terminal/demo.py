@@ -50,28 +50,35 @@ async def _demo(console: Console, *, once: bool) -> None:
             shutdown_grace=GRACE_S,
         )
         async with control_plane(Loaded(config, Secrets())) as plane:
-            await _present(console, plane, replicas, once=once)
+            failure = await _present(console, plane, replicas, once=once)
+    # Raised out here: what leaves the gateway's task group comes out as a group.
+    if failure is not None:
+        raise failure
 
 
 async def _present(
     console: Console, plane: ControlPlane, replicas: Sequence[RunningReplica], *, once: bool
-) -> None:
-    """Serve, and meanwhile tell; whichever ends first ends the other."""
+) -> BaseException | None:
+    """Serve, and meanwhile tell; a failure to tell ends serving and is returned."""
     ready = asyncio.Event()
     serving = asyncio.create_task(plane.serve(ready.set))
-    telling = asyncio.create_task(_tell(console, plane, replicas, ready))
+    telling = asyncio.create_task(_tell(console, plane, replicas, ready, once=once))
     await asyncio.wait((serving, telling), return_when=asyncio.FIRST_COMPLETED)
-    failed = telling.done() and telling.exception() is not None
-    if once or failed:
+    failure = telling.exception() if telling.done() else None
+    if once or failure is not None:
         plane.interrupt()
     await serving
     telling.cancel()
-    if failed:
-        await telling
+    return failure
 
 
 async def _tell(
-    console: Console, plane: ControlPlane, replicas: Sequence[RunningReplica], ready: asyncio.Event
+    console: Console,
+    plane: ControlPlane,
+    replicas: Sequence[RunningReplica],
+    ready: asyncio.Event,
+    *,
+    once: bool,
 ) -> None:
     await ready.wait()
     front = front_of(plane)
@@ -88,8 +95,11 @@ async def _tell(
     rate = answer.pieces / answer.took_s
     console.print(
         f"\n[dim]{answer.pieces} pieces in {duration(answer.took_s)} ({rate:.0f} a second), "
-        f"the first after {duration(answer.first_after_s)}, from {answer.served_by}[/dim]\n"
+        f"the first after {duration(answer.first_after_s)}, from {answer.served_by}[/dim]\n",
+        soft_wrap=True,
     )
+    if once:
+        return
     for line in _to_try(front.base_url, plane.admin, replicas):
         console.print(line, soft_wrap=True)
     log_to_stderr("info")
@@ -102,7 +112,7 @@ def _to_try(base_url: str, admin: Address, replicas: Sequence[RunningReplica]) -
     def ask(model: str, *, stream: bool = False) -> str:
         more = ', "stream": true' if stream else ""
         message = '"messages": [{"role": "user", "content": "Hello"}]'
-        return escape(f'curl -N {chat} \'{{"model": "{model}", {message}{more}}}\'')
+        return escape(f'curl{" -N" if stream else ""} {chat} \'{{"model": "{model}", {message}{more}}}\'')
 
     suffix = "" if admin == ADMIN else f" --admin {admin}"
     victim = replicas[0]
@@ -126,6 +136,7 @@ def _free(console: Console, wanted: Address) -> Address:
         if error.errno != errno.EADDRINUSE:
             raise cannot_listen(wanted, error, "vllm-gateway serve") from None
         by = holder(wanted.port)
-        console.print(f"{wanted} is in use{f' by {escape(by)}' if by else ''}; taking a free port instead.")
+        used = f"{wanted} is in use by {by}" if by else f"{wanted} is in use"
+        console.print(f"{used}; taking a free port instead.", markup=False, soft_wrap=True)
         return Address(wanted.host, 0)
     return wanted

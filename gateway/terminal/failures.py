@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 from gateway.config import Address, ConfigError
+from gateway.terminal.defaults import TRACEBACK_ENV
 from gateway.terminal.ports import holder
 
 RUNTIME = 1
@@ -36,6 +37,14 @@ def configuration_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         raise BadConfiguration(str(error)) from None
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say about an error that nobody foresaw: the innermost one, and how to learn more."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"Error: something went wrong that should not ({said}); set {TRACEBACK_ENV}=1 to see where."
 
 
 def cannot_listen(address: Address, error: OSError, option: str) -> Failure:

@@ -65,7 +65,8 @@ def _screen(front: Front, source: Source) -> RenderableType:
     for pool in source.snapshot.pools.values():
         colour = "green" if _up(pool, views) else "red"
         also = _also(source, pool.name)
-        models.add_row(Text(pool.name, style="bold"), Text(_count(pool, views), style=colour), also)
+        count = Text(_count(pool, views), style=colour)
+        models.add_row(Text(pool.name, style="bold"), count, Text(f"also {also}" if also else ""))
     pooled = {replica.id for pool in source.snapshot.pools.values() for replica in pool.replicas}
     unwell = [view for view in views if view.state is not State.UP or view.url not in pooled]
     notes = [Text(f"{view.url} {_state(view)}", style="yellow") for view in unwell]

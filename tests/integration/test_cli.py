@@ -1,12 +1,10 @@
 """The commands as people run them: exit status, and every sentence as text."""
 
 import asyncio
-import os
 import re
 import socket
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from gateway.control.admin.status import Status
 from gateway.telemetry.families import OUTSTANDING
 from gateway.telemetry.layout import REPLICA_OFFSETS
 from gateway.telemetry.scoreboard import Scoreboard
+from tests.integration.commands import closed_port, command
 from tests.integration.plain_fleet import LAYOUT, A, B, Fleet, fleet_of_three
 
 TOKEN = "open sesame"
@@ -28,35 +27,8 @@ ADDRESS_HINT = 'write 127.0.0.1:8000, :8000 for all interfaces, or "[::1]:8000" 
 TOKEN_ENV = "VLLM_GATEWAY_ADMIN_TOKEN"
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-async def command(*arguments: str, **environment: str) -> Done:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={**os.environ, "COLUMNS": "100", **environment},
-    )
-    out, err = await process.communicate()
-    return Done(process.returncode or 0, out.decode(), err.decode())
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
-
-
 @dataclass
-class Running:
+class Asked:
     """An admin listener in this process, and its fleet."""
 
     fleet: Fleet
@@ -64,13 +36,13 @@ class Running:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+async def asked() -> AsyncIterator[Asked]:
     board = Scoreboard.create(LAYOUT)
     fleet = fleet_of_three(board)
     listening = socket.create_server(("127.0.0.1", 0))
     address = Address("127.0.0.1", listening.getsockname()[1])
     runner = await start(fleet, Access(address, TOKEN), listening)
-    yield Running(fleet, str(address))
+    yield Asked(fleet, str(address))
     await runner.cleanup()
     board.close()
 
@@ -82,7 +54,7 @@ async def test_help_lists_the_commands_with_examples() -> None:
     done = await command("--help")
     assert done.status == 0
     assert "vllm-gateway serve http://10.0.0.1:8000 http://10.0.0.2:8000" in done.out
-    for name in ("check", "simulate", "status", "drain", "undrain"):
+    for name in ("serve", "demo", "check", "simulate", "status", "drain", "undrain"):
         assert re.search(rf"^  {name} +[A-Z].*\.$", done.out, re.MULTILINE), name
 
 
@@ -101,6 +73,13 @@ async def test_the_version_is_told() -> None:
             f"Error: --admin: 'nowhere' is not an address; {ADDRESS_HINT}.",
         ),
         (("drain",), "Error: Missing argument 'URL'."),
+        (("serve",), "Error: Say where the servers are: their URLs, or -c gateway.yaml."),
+        (("serve", "-c", "x.yaml", A), "Error: Give URLs or -c FILE, not both."),
+        (("serve", A, "--listen", "x"), f"Error: --listen: 'x' is not an address; {ADDRESS_HINT}."),
+        (
+            ("serve", A, "--workers", "0"),
+            "Error: Invalid value for '--workers': '0' is neither auto nor a number from 1 up.",
+        ),
     ],
 )
 async def test_what_is_typed_wrong_is_said_in_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
@@ -168,35 +147,35 @@ async def test_where_no_gateway_runs_it_says_so(arguments: tuple[str, ...]) -> N
     assert done.err == f"Error: No gateway answers on {admin} (connection refused): is it running there?\n"
 
 
-async def test_status_shows_pools_and_replicas(running: Running) -> None:
-    done = await command("status", "--admin", running.admin, **{TOKEN_ENV: TOKEN})
+async def test_status_shows_pools_and_replicas(asked: Asked) -> None:
+    done = await command("status", "--admin", asked.admin, **{TOKEN_ENV: TOKEN})
     assert (done.status, done.err) == (0, "")
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     assert any(line.startswith("chat gpt-4o, chat-sql, sql 2 of 2 ") for line in lines)
     assert any(line.startswith(f"{B} - refused (HTTP 200) ") for line in lines)
 
 
-async def test_status_as_json_is_the_api_document(running: Running) -> None:
-    done = await command("status", "--json", "--admin", running.admin, "--token-env", "T", T=TOKEN)
+async def test_status_as_json_is_the_api_document(asked: Asked) -> None:
+    done = await command("status", "--json", "--admin", asked.admin, "--token-env", "T", T=TOKEN)
     assert msgspec.json.decode(done.out, type=Status).replicas[0].url == A
 
 
-async def test_a_missing_token_is_said(running: Running) -> None:
-    done = await command("status", "--admin", running.admin)
+async def test_a_missing_token_is_said(asked: Asked) -> None:
+    done = await command("status", "--admin", asked.admin)
     assert done.status == 1
     assert done.err == (
-        f"Error: The gateway on {running.admin} wants its admin token: "
+        f"Error: The gateway on {asked.admin} wants its admin token: "
         "name the variable that holds it with --token-env.\n"
     )
 
 
-async def test_drain_says_what_still_runs_and_undrain_takes_it_back(running: Running) -> None:
+async def test_drain_says_what_still_runs_and_undrain_takes_it_back(asked: Asked) -> None:
     cell = LAYOUT.replica(0, 0) + REPLICA_OFFSETS[OUTSTANDING.name]
-    options = ("--admin", running.admin)
-    running.fleet.board.cells[cell] = 2
+    options = ("--admin", asked.admin)
+    asked.fleet.board.cells[cell] = 2
     done = await command("drain", A, *options, **{TOKEN_ENV: TOKEN})
     assert (done.status, done.out) == (0, f"{A} gets no new requests; 2 requests still run.\n")
-    running.fleet.board.cells[cell] = 0
+    asked.fleet.board.cells[cell] = 0
     done = await command("drain", A.removeprefix("http://"), *options, **{TOKEN_ENV: TOKEN})
     assert done.out == f"{A} gets no new requests and is empty.\n"
     done = await command("undrain", A, *options, **{TOKEN_ENV: TOKEN})

@@ -1,0 +1,108 @@
+"""`vllm-gateway serve` as its users start and stop it."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import ClientSession
+
+from gateway.control.admin.status import Status
+from gateway.sim import SimOptions, SimulatedReplica
+from tests.integration.commands import Running, closed_port, command, running
+
+FREE = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1")
+REPLICA = SimOptions(model="chat", adapters=(("chat-sql", "adapters/sql"),))
+
+
+def url_in(gateway: Running, beginning: str) -> str:
+    (line,) = [line for line in gateway.lines if line.startswith(beginning)]
+    return next(word for word in line.split() if word.startswith("http://"))
+
+
+async def test_it_says_what_was_found_and_where_to_point_a_client() -> None:
+    gone = f"http://127.0.0.1:{closed_port()}"
+    async with SimulatedReplica(REPLICA) as replica, running("serve", replica.url, gone, *FREE) as gateway:
+        await gateway.said("clients:")
+        assert "model chat: 1 of 1 replica up, also chat-sql" in gateway.lines
+        assert f"replica {replica.url}: up, serves chat, chat-sql" in gateway.lines
+        assert f"replica {gone}: refused (connection refused)" in gateway.lines
+        listens = url_in(gateway, "vllm-gateway ")
+        assert gateway.lines[-1] == f"clients: export OPENAI_BASE_URL={listens}/v1"
+        admin = url_in(gateway, "admin ").removeprefix("http://")
+        done = await command("status", "--json", "--admin", admin)
+        document = msgspec.json.decode(done.out, type=Status)
+        assert {each.url: each.condition for each in document.replicas} == {
+            replica.url: "up",
+            gone: "refused",
+        }
+        assert document.workers[0].pid is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_and_sigterm_end_it_with_status_0(number: signal.Signals) -> None:
+    async with SimulatedReplica(REPLICA) as replica, running("serve", replica.url, *FREE) as gateway:
+        await gateway.said("clients:")
+        if number is signal.SIGINT:
+            gateway.signal_group(number)
+        else:
+            gateway.process.send_signal(number)
+        assert await gateway.ended() == 0
+        await gateway.all_gone()
+        assert "Traceback" not in await gateway.errors()
+
+
+async def test_a_file_is_served_and_options_go_before_it(tmp_path: Path) -> None:
+    async with SimulatedReplica(REPLICA) as replica:
+        file = tmp_path / "gateway.yaml"
+        file.write_text(
+            f"listen: 127.0.0.1:1\nmodels: {{chat: {{replicas: ['{replica.url}'], aliases: [gpt-4o]}}}}\n"
+        )
+        async with running("serve", "-c", str(file), *FREE) as gateway:
+            await gateway.said("clients:")
+            assert "model chat: 1 of 1 replica up, also gpt-4o, chat-sql" in gateway.lines
+            models = f"{url_in(gateway, 'vllm-gateway ')}/v1/models"
+            async with ClientSession() as session, session.get(models) as response:
+                assert {model["id"] for model in (await response.json())["data"]} == {
+                    "chat",
+                    "gpt-4o",
+                    "chat-sql",
+                }
+
+
+@pytest.mark.parametrize("option", ["--listen", "--admin"])
+async def test_a_port_in_use_is_said_with_who_has_it(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        done = await command("serve", "http://127.0.0.1:1", *FREE, option, address)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(f"Error: {address} is in use")
+    if sys.platform == "linux":
+        assert f" by process {os.getpid()} (" in done.err
+    assert done.err.endswith(f"; choose another address with {option}.\n")
+    assert len(done.err.splitlines()) == 1
+
+
+async def test_a_configuration_with_errors_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("workers: 0\nreplicas: [http://10.0.0.1:8000]\n")
+    done = await command("serve", "-c", str(file))
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"{file}:1: workers: 0 is neither auto nor a number from 1 up\n"
+
+
+async def test_a_secret_that_is_missing_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("admin_token_env: NOT_THERE\nreplicas: [http://10.0.0.1:8000]\n")
+    done = await command("serve", "-c", str(file))
+    assert done.status == 2
+    assert done.err == f"{file}: admin_token_env: the environment variable NOT_THERE is not set\n"
+
+
+async def test_a_url_that_is_none_is_said() -> None:
+    done = await command("serve", "10.0.0.1:8000")
+    assert done.status == 2
+    assert done.err.startswith("command line: replicas[0].url: '10.0.0.1:8000' is not an http or https URL")
