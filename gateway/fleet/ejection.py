@@ -76,4 +76,4 @@ def succeeded(marks: Marks, now: float) -> Marks:
     if marks.round and marks.ejected_until > now:
         # An answer begun before the ejection says little about now.
         return marks
-    return Marks(penalised_until=marks.penalised_until)
+    return Marks(penalised_until=marks.penalised_until if marks.penalised_until > now else 0.0)

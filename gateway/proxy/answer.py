@@ -6,7 +6,7 @@ complete: its framing is left open and the connection closed.
 
 from typing import Protocol
 
-from gateway.proxy.headers import Header, response_head
+from gateway.proxy.headers import ResponseHeaders
 
 _NO_BODY = frozenset((204, 304))
 
@@ -52,17 +52,16 @@ class Answer:
         """Whether the framing lets another answer follow on the connection."""
         return self.finished and (self._chunked or not self._close_delimited)
 
-    def prepare(
-        self, status: int, reason: bytes, headers: list[Header], *, has_length: bool, added: bytes
-    ) -> None:
+    def prepare(self, status: int, reason: bytes, headers: ResponseHeaders, added: bytes) -> None:
         """Set the head that will leave with the first byte. `added` are more header lines, each ended."""
         self.status = status
-        self._chunked = not has_length and not self._close_delimited and status not in _NO_BODY
-        if self._chunked:
-            added += b"transfer-encoding: chunked\r\n"
-        elif self._close_delimited:
-            added += b"connection: close\r\n"
-        self._head = response_head(status, reason, headers, added)
+        framing = b""
+        if self._close_delimited:
+            framing = b"connection: close\r\n"
+        elif not headers.has_length and status not in _NO_BODY:
+            self._chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        self._head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, headers.forwarded, added, framing)
 
     def write(self, data: bytes) -> None:
         """Pass a piece of the body on."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from gateway.proxy.errors import (
     BadRequest,
@@ -18,43 +19,49 @@ from gateway.proxy.errors import (
     UnsupportedBody,
 )
 from gateway.proxy.front import ClientConnection
+from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.settings import Settings
 
 
 class Body:
-    """The body of one request, not yet read."""
+    """The body of one request, not yet read. `length` is what its head declares; None when it is chunked."""
 
-    __slots__ = ("_client", "_content", "_limit", "_request", "_timeout_s", "length")
+    __slots__ = ("_client", "_content", "_limit", "_timeout_s", "length")
 
-    def __init__(self, request: web.BaseRequest, client: ClientConnection, settings: Settings) -> None:
-        self._request = request
+    def __init__(self, content: StreamReader, client: ClientConnection, settings: Settings) -> None:
         self._client = client
-        self._content = request.content
+        self._content = content
         self._limit = settings.body_limit_bytes
         self._timeout_s = settings.body_timeout_s
-        self.length = _declared_length(request)
+        self.length: int | None = None
 
-    def accept(self) -> None:
+    def accept(self, headers: RequestHeaders) -> None:
         """Check what the head says about the body, and invite a client that waits for `100 Continue`."""
-        encoding = self._request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise UnsupportedBody(f"A request body with content-encoding {encoding[:32]!r} is not supported.")
-        if self.length is not None and self.length > self._limit:
-            raise self._too_large()
-        expectation = self._request.headers.get("expect")
+        encoding = headers.text(b"content-encoding")
+        if encoding is not None and encoding.lower() != "identity":
+            raise UnsupportedBody(f"A request body with content-encoding {encoding[:32]!a} is not supported.")
+        declared = headers.get(b"content-length")
+        if declared is not None:
+            self.length = int(declared)  # aiohttp's parser let only digits through
+            if self.length > self._limit:
+                raise self._too_large()
+        expectation = headers.get(b"expect")
         if expectation is not None:
-            if expectation.lower() != "100-continue":
+            if expectation.lower() != b"100-continue":
                 raise ExpectationFailed("Only the expectation 100-continue is supported.")
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def read_now(self) -> bytes | None:
+        """All of it, if it came together with the head, which is the usual case; else None."""
+        if not self._content.is_eof():
+            return None
+        body = self._content.read_nowait()
+        if len(body) > self._limit:
+            raise self._too_large()
+        return body
+
     async def read(self) -> bytes:
         """All of it. Raises `BodyTooLarge`, `BodyTimeout`, `ClientGone` or `BadRequest`."""
-        if self._content.is_eof():
-            # The usual case: it came together with the head.
-            body = self._content.read_nowait()
-            if len(body) > self._limit:
-                raise self._too_large()
-            return body
         return b"".join([piece async for piece in self.pieces()])
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -78,8 +85,3 @@ class Body:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than the limit of {self._limit} bytes.")
-
-
-def _declared_length(request: web.BaseRequest) -> int | None:
-    declared = request.headers.get("content-length")
-    return None if declared is None else int(declared)  # aiohttp's parser let only digits through

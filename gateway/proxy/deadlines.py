@@ -3,64 +3,10 @@
 import time
 from collections.abc import Callable
 
-from gateway.fleet.snapshot import Timeouts
-from gateway.proxy.answer import Answer
-from gateway.proxy.front import ClientConnection
+from gateway.proxy.job import Job
 from gateway.proxy.relay import Failure, Relay
 
 SWEEP_S = 0.25
-
-
-class Watch:
-    """The deadlines of one attempt."""
-
-    __slots__ = (
-        "_answer",
-        "_client",
-        "_first_byte_by",
-        "_timeouts",
-        "_total_by",
-        "_unsent",
-        "_unsent_since",
-        "relay",
-    )
-
-    def __init__(
-        self, relay: Relay, answer: Answer, client: ClientConnection, timeouts: Timeouts, received_at: float
-    ) -> None:
-        self.relay = relay
-        self._answer = answer
-        self._client = client
-        self._timeouts = timeouts
-        # Counted from the request's arrival, so that attempts share one deadline.
-        self._first_byte_by = received_at + timeouts.first_byte_s
-        self._total_by = None if timeouts.total_s is None else received_at + timeouts.total_s
-        self._unsent = 0
-        self._unsent_since = 0.0
-
-    def check(self, now: float) -> None:
-        """Fail the attempt if it is late."""
-        relay = self.relay
-        if self._total_by is not None and now > self._total_by:
-            relay.fail(Failure.TOTAL_TIMEOUT, f"the answer took longer than {self._timeouts.total_s:g} s")
-        elif not self._answer.begun:
-            if now > self._first_byte_by:
-                limit = self._timeouts.first_byte_s
-                relay.fail(Failure.FIRST_BYTE_TIMEOUT, f"no answer within {limit:g} s")
-        elif self._client.writing_paused:
-            self._check_reader(now)
-        elif now - relay.last_progress > self._timeouts.idle_s:
-            relay.fail(Failure.IDLE_TIMEOUT, f"the answer stopped for {self._timeouts.idle_s:g} s")
-
-    def _check_reader(self, now: float) -> None:
-        """The replica waits for the client here: the silence is the client's."""
-        unsent = self._client.unsent_bytes()
-        if unsent != self._unsent or not self._unsent_since:
-            self._unsent, self._unsent_since = unsent, now
-        elif now - self._unsent_since > self._timeouts.idle_s:
-            relay, client = self.relay, self._client
-            relay.client_gone()
-            client.hang_up(flush=False)
 
 
 class Deadlines:
@@ -68,26 +14,52 @@ class Deadlines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._watches: set[Watch] = set()
+        self._running: set[Relay] = set()
+        self._stalled: dict[Relay, tuple[int, float]] = {}
 
-    def add(self, watch: Watch) -> None:
+    def add(self, relay: Relay) -> None:
         """Watch an attempt until `discard`."""
-        self._watches.add(watch)
+        self._running.add(relay)
 
-    def discard(self, watch: Watch) -> None:
+    def discard(self, relay: Relay) -> None:
         """The attempt is over."""
-        self._watches.discard(watch)
+        self._running.discard(relay)
+        self._stalled.pop(relay, None)
 
     def __len__(self) -> int:
-        return len(self._watches)
+        return len(self._running)
 
     def sweep(self) -> None:
-        """Check all; called every `SWEEP_S` seconds."""
+        """Fail what is late; called every `SWEEP_S` seconds."""
         now = self._clock()
-        for watch in tuple(self._watches):
-            watch.check(now)
+        for relay in tuple(self._running):
+            self._check(relay, relay.job, now)
 
     def fail_all(self, failure: Failure, detail: str) -> None:
         """Give all attempts up: the process ends."""
-        for watch in tuple(self._watches):
-            watch.relay.fail(failure, detail)
+        for relay in tuple(self._running):
+            relay.fail(failure, detail)
+
+    def _check(self, relay: Relay, job: Job, now: float) -> None:
+        timeouts = job.pool.view.timeouts
+        # Counted from the request's arrival, so that attempts share one deadline.
+        age = now - job.record.received_at
+        if timeouts.total_s is not None and age > timeouts.total_s:
+            relay.fail(Failure.TOTAL_TIMEOUT, f"the answer took longer than {timeouts.total_s:g} s")
+        elif not job.answer.begun:
+            if age > timeouts.first_byte_s:
+                relay.fail(Failure.FIRST_BYTE_TIMEOUT, f"no answer within {timeouts.first_byte_s:g} s")
+        elif job.client.writing_paused:
+            self._check_reader(relay, job, now)
+        elif now - relay.last_progress > timeouts.idle_s:
+            relay.fail(Failure.IDLE_TIMEOUT, f"the answer stopped for {timeouts.idle_s:g} s")
+
+    def _check_reader(self, relay: Relay, job: Job, now: float) -> None:
+        """The replica waits for the client here: the silence is the client's."""
+        unsent = job.client.unsent_bytes()
+        before, since = self._stalled.get(relay, (-1, now))
+        if unsent != before:
+            self._stalled[relay] = unsent, now
+        elif now - since > job.pool.view.timeouts.idle_s:
+            relay.client_gone()
+            job.client.hang_up(flush=False)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from gateway.proxy.deadlines import Deadlines, Watch
+from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.errors import (
     ClientGone,
     ConnectFailed,
@@ -64,16 +64,18 @@ class Dispatcher:
 
         A failure after the first byte does not raise: the answer is broken off, and the record says so.
         """
-        self._budget.request_began()
-        try:
-            await self._attempts(job)
-        finally:
-            self._budget.request_ended()
-
-    async def _attempts(self, job: Job) -> None:
-        retries = self._fleet.snapshot.retries
         tried: set[str] = set()
-        again = await self._one(job, await self._lease(job, tried), tried)
+        lease = job.pool.lease_now(job.model.upstream) or await self._lease(job, tried)
+        self._budget.active += 1
+        try:
+            again = await self._one(job, lease, tried)
+            if again is not None:
+                await self._elsewhere(job, tried, again)
+        finally:
+            self._budget.active -= 1
+
+    async def _elsewhere(self, job: Job, tried: set[str], again: Again | None) -> None:
+        retries = self._fleet.snapshot.retries
         while again is not None:
             if len(tried) > retries.attempts or not self._budget.may_retry(
                 retries.budget, retries.min_concurrent
@@ -87,17 +89,13 @@ class Dispatcher:
                 again.give_up()
                 return
             job.pool.meter.retry(again.reason)
-            with self._budget.retry():
+            with self._budget.retrying():
                 again = await self._one(job, lease, tried)
 
     async def _lease(self, job: Job, tried: set[str]) -> Lease:
-        pool, name = job.pool, job.model.upstream
-        lease = None if pool.queue else pool.lease(name, tried)
-        if lease is not None:
-            return lease
         started = time.monotonic()
         try:
-            return await pool.queue.lease(job.client, name, tried, job.priority)
+            return await job.pool.queue.lease(job.client, job.model.upstream, tried, job.priority)
         finally:
             job.record.queued_s += time.monotonic() - started
 
@@ -108,15 +106,17 @@ class Dispatcher:
         job.record.attempts += 1
         job.record.replica = replica.view.id
         try:
-            relay, ended = await self._exchange(job, replica)
+            relay = await self._exchange(job, replica)
         except ConnectFailed as error:
             replica.failed(self._fleet.snapshot.ejection)
             told = ConnectFailed(f"The replica can't be reached: {error.message}.", retry_after_s=1.0)
             return Again("connect", error=told)
+        except ClientGone:
+            replica.undecided()
+            raise
         finally:
             lease.release()
-        if ended.client_gone:
-            raise ClientGone("the client closed the connection")
+        ended = relay.outcome.result()
         job.record.stream = relay.streaming
         job.record.first_byte_at = relay.first_byte_at
         if ended.failure is None:
@@ -150,36 +150,42 @@ class Dispatcher:
         event = relay.error_event or _error_of(ended).event()
         job.answer.break_off(event if relay.streaming else b"")
 
-    async def _exchange(self, job: Job, replica: LiveReplica) -> tuple[Relay, Ended]:
+    async def _exchange(self, job: Job, replica: LiveReplica) -> Relay:
         """One request and its answer, on a kept connection if there is one, else on a new one."""
         connection = replica.connections.take_idle(asyncio.get_running_loop().time())
         if connection is not None:
-            relay, ended = await self._over(connection, job, replica)
-            if not _is_stale(relay, ended) or (job.upload is not None and job.upload.started):
-                return relay, ended
+            relay = await self._over(connection, job, replica)
+            if not _is_stale(relay) or (job.upload is not None and job.upload.started):
+                return relay
             job.pool.meter.retry("stale_connection")
         connection = await replica.connections.connect(job.pool.view.timeouts.connect_s)
         return await self._over(connection, job, replica)
 
-    async def _over(self, connection: Connection, job: Job, replica: LiveReplica) -> tuple[Relay, Ended]:
-        relay = Relay(job.answer, job.route.ends, job.pool.meter, job.added_headers + replica.served_by)
-        watch = Watch(relay, job.answer, job.client, job.pool.view.timeouts, job.record.received_at)
-        try:
-            job.client.listen(relay)
-        except ClientGone:
+    async def _over(self, connection: Connection, job: Job, replica: LiveReplica) -> Relay:
+        """Returns the relay once its outcome is known. Raises `ClientGone` when the client left."""
+        relay = Relay(job, replica)
+        client = job.client
+        client.listener = relay
+        if client.transport is None:
+            relay.client_gone()
             connection.abandon()
-            raise
-        if not job.record.sent_at:
-            job.record.sent_at = time.monotonic()
-        self._deadlines.add(watch)
+        else:
+            if not job.record.sent_at:
+                job.record.sent_at = time.monotonic()
+            relay.start(connection, job, replica)
+        self._deadlines.add(relay)
         try:
-            relay.start(connection, job.message(replica), job.upload)
             if job.upload is not None:
                 await self._pump(job.upload, connection, relay)
-            return relay, await relay.ended()
+            if (await relay.outcome).client_gone:
+                raise ClientGone("the client closed the connection")
+        except asyncio.CancelledError:
+            relay.client_gone()
+            raise
         finally:
-            self._deadlines.discard(watch)
-            job.client.listener = None
+            self._deadlines.discard(relay)
+            client.listener = None
+        return relay
 
     async def _pump(self, upload: Upload, connection: Connection, relay: Relay) -> None:
         """Write the rest of the body until it is all written or the answer is over before that."""
@@ -201,6 +207,6 @@ def _error_of(ended: Ended) -> GatewayError:
     return kind(f"The answer could not be completed: {ended.detail}.", retry_after_s=1.0)
 
 
-def _is_stale(relay: Relay, ended: Ended) -> bool:
+def _is_stale(relay: Relay) -> bool:
     """A kept connection that the replica had already closed: nothing came back, not even a status."""
-    return ended.failure is Failure.CLOSED and relay.status == 0
+    return relay.outcome.result().failure is Failure.CLOSED and relay.status == 0

@@ -65,6 +65,12 @@ class ClientConnection(web.RequestHandler):
         self.listener: Listener | None = None
         self._counted = server.meter
 
+    @property
+    def address(self) -> str:
+        """The client's IP address, or what stands for it on other sockets."""
+        peer = self.peername
+        return peer[0] if isinstance(peer, tuple) else str(peer or "")
+
     def listen(self, listener: Listener | None) -> None:
         """Tell `listener` from now on. Raises `ClientGone` when there is nobody left to listen to."""
         self.listener = listener
@@ -92,6 +98,12 @@ class ClientConnection(web.RequestHandler):
         return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     # -- asyncio.Protocol --
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002
+        # aiohttp asks for this after every read of a body, and then parses an empty read for the sake of
+        # compressed data that its parser may hold; there is none of that here (`auto_decompress`).
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._counted.clients(+1)

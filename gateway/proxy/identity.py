@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 
 from gateway.proxy.errors import Unauthorized
+from gateway.proxy.headers import RequestHeaders
 
 _FIT = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -36,13 +37,13 @@ class ClientKeys:
     def __init__(self, digests: Collection[str]) -> None:
         self._digests = [bytes.fromhex(digest) for digest in digests]
 
-    def check(self, authorization: str | None, x_api_key: str | None) -> None:
+    def check(self, headers: RequestHeaders) -> None:
         """Raise `Unauthorized` unless a key was presented, as OpenAI's or as Anthropic's clients do."""
         if not self._digests:
             return
-        scheme, _, token = (authorization or "").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else (x_api_key or "")
-        presented = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        scheme, _, token = (headers.get(b"authorization") or b"").partition(b" ")
+        key = token.strip() if scheme.lower() == b"bearer" else (headers.get(b"x-api-key") or b"")
+        presented = hashlib.sha256(key).digest()
         # Every digest is compared, so that the time taken tells nothing.
         if sum(hmac.compare_digest(presented, digest) for digest in self._digests) == 0:
             raise Unauthorized("The API key is missing or wrong.")

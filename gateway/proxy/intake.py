@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from gateway.fleet.snapshot import ModelName
 from gateway.proxy.body import Body
 from gateway.proxy.errors import BadRequest, ModelNotFound
 from gateway.proxy.head import read_head, splice_model
+from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.live import LiveFleet, LivePool
 from gateway.proxy.multipart import ModelField, boundary_of
 from gateway.proxy.upload import Upload
@@ -32,19 +31,20 @@ class Intake:
     def __init__(self, fleet: LiveFleet) -> None:
         self._fleet = fleet
 
-    async def read(self, request: web.BaseRequest, body: Body) -> Asked:
+    async def read(self, headers: RequestHeaders, body: Body) -> Asked:
         """Find the model. Raises the errors of `Body`, `BadRequest` and `ModelNotFound`."""
-        content_type = request.headers.get("content-type", "")
-        if content_type.lower().startswith("multipart/form-data"):
-            return await self._read_form(content_type, body)
-        data = await body.read()
+        content_type = headers.get(b"content-type")
+        if content_type is not None and content_type.lower().startswith(b"multipart/form-data"):
+            return await self._read_form(content_type.decode("latin-1"), body)
+        data = body.read_now()
+        if data is None:
+            data = await body.read()
         head = read_head(data)
         name = head.model_name
         pool, model = self._find(name)
         if name is not None and model.upstream != name:
             data = splice_model(data, model.upstream)
-        priority = self._priority(request, pool, head.priority)
-        return Asked(pool, model, data, priority)
+        return Asked(pool, model, data, self._priority(headers, pool, head.priority))
 
     def _find(self, name: str | None) -> tuple[LivePool, ModelName]:
         found = self._fleet.find(name)
@@ -55,10 +55,10 @@ class Intake:
             raise ModelNotFound(f"The model `{shown}` does not exist.", param="model")
         return found
 
-    def _priority(self, request: web.BaseRequest, pool: LivePool, asked: object) -> int:
+    def _priority(self, headers: RequestHeaders, pool: LivePool, asked: object) -> int:
         """As vLLM has it: lower values first, 0 by default. The header counts only where it is allowed."""
         header = pool.view.priority_header
-        if header is not None and (value := request.headers.get(header)) is not None:
+        if header is not None and (value := headers.text(header.lower().encode())) is not None:
             asked = int(value) if value.lstrip("-").isdecimal() and len(value) < 10 else 0  # noqa: PLR2004
         return asked if isinstance(asked, int) else 0
 

@@ -15,7 +15,10 @@ from gateway.telemetry.record import RequestRecord
 
 @dataclass(slots=True)
 class Job:
-    """Everything an attempt needs. `body` is complete unless `upload` brings the rest of it."""
+    """Everything an attempt needs. `body` is complete unless `upload` brings the rest of it.
+
+    `headers`, `authorization` and `request_id` are header lines, each ended.
+    """
 
     client: ClientConnection
     answer: Answer
@@ -24,33 +27,25 @@ class Job:
     target: bytes
     headers: bytes
     authorization: bytes
+    request_id: bytes
     pool: LivePool
     model: ModelName
     body: bytes
-    priority: int = 0
-    upload: Upload | None = None
+    priority: int
+    upload: Upload | None
+
+    def head(self, replica: LiveReplica) -> bytes:
+        """The request's head as that replica is to read it."""
+        connections = replica.connections
+        if self.upload is None:
+            framing = b"content-length: %d\r\n" % len(self.body)
+        else:
+            framing = self.upload.framing(len(self.body))
+        # The replica's own key; the client's only where the operator wants it passed on.
+        own = framing + self.request_id + (replica.authorization or self.authorization)
+        return request_head(connections.path_prefix + self.target, self.headers, connections.host_header, own)
 
     @property
-    def added_headers(self) -> bytes:
-        """The header lines that every answer to this request carries."""
-        return b"x-request-id: " + self.record.request_id.encode("ascii") + b"\r\n"
-
-    def message(self, replica: LiveReplica) -> list[bytes]:
-        """The request as that replica is to read it."""
-        connections = replica.connections
-        head = request_head(
-            connections.path_prefix + self.target,
-            self.headers,
-            connections.host_header,
-            # The replica's own key; the client's only where the operator wants it passed on.
-            replica.authorization or self.authorization,
-            self._framing(),
-        )
-        if not self.body:
-            return [head]
-        return [head, self.body if self.upload is None else self.upload.frame(self.body)]
-
-    def _framing(self) -> bytes:
-        if self.upload is None:
-            return b"content-length: %d\r\n" % len(self.body)
-        return self.upload.framing(len(self.body))
+    def first_body(self) -> bytes:
+        """What is sent of the body together with the head."""
+        return self.body if self.upload is None else self.upload.frame(self.body)

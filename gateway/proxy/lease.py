@@ -6,6 +6,7 @@ other request can come between the decision and the count, and it is given back 
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.fleet.ejection import failed, succeeded
 from gateway.fleet.snapshot import Ejection, Replica
@@ -40,6 +41,12 @@ class LiveReplica:
         if self._board.has_marks(self.view.slot):
             now = time.monotonic()
             self._board.set_marks(self.view.slot, succeeded(self._board.marks(self.view.slot), now))
+
+    def undecided(self) -> None:
+        """A request ended by its client's doing: if it was the trial, another one may be it."""
+        marks = self._board.marks(self.view.slot)
+        if marks.trial_since:
+            self._board.set_marks(self.view.slot, replace(marks, trial_since=0.0))
 
     def update(self, view: Replica) -> None:
         """Take over what a newer snapshot says."""

@@ -57,6 +57,10 @@ class LivePool:
             found = self._candidates[upstream_name] = Candidates.of(self.view.replicas, upstream_name)
         return found
 
+    def lease_now(self, upstream_name: str) -> Lease | None:
+        """A lease for a request that just came: none while others wait."""
+        return None if self.queue else self.lease(upstream_name, ())
+
     def lease(self, upstream_name: str, tried: Collection[str]) -> Lease | None:
         """Choose a replica and count the request on it, or None when nobody can take it now."""
         candidates = self.candidates(upstream_name)

@@ -15,11 +15,10 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from gateway.proxy.answer import Answer
-from gateway.proxy.headers import Header
-from gateway.proxy.upload import Upload
+from gateway.proxy.headers import ResponseHeaders
+from gateway.proxy.job import Job
+from gateway.proxy.lease import LiveReplica
 from gateway.proxy.upstream.connection import Connection
-from gateway.telemetry.meters import PoolMeter
 
 HELD_LIMIT_BYTES = 64 << 10
 """Longest error answer that is held back until it is clear whether another replica is asked."""
@@ -64,14 +63,14 @@ class Relay:
         "_carry",
         "_connection",
         "_ends",
+        "_headers",
         "_held",
         "_last_event",
         "_meter",
         "_take",
-        "_upload",
         "error_event",
         "first_byte_at",
-        "headers",
+        "job",
         "last_data",
         "last_progress",
         "outcome",
@@ -81,14 +80,15 @@ class Relay:
         "streaming",
     )
 
-    def __init__(self, answer: Answer, ends: tuple[bytes, ...], meter: PoolMeter, added: bytes) -> None:
-        self._answer = answer
-        self._ends = ends
-        self._meter = meter
-        self._added = added
+    def __init__(self, job: Job, replica: LiveReplica) -> None:
+        self.job = job
+        self._answer = job.answer
+        self._ends = job.route.ends
+        self._meter = job.pool.meter
+        self._added = job.request_id + replica.served_by
+        # Resolves with the end of the attempt.
         self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._connection: Connection | None = None
-        self._upload: Upload | None = None
         self._take = self._first
         self._carry = b""
         self._held: list[bytes] = []
@@ -97,7 +97,7 @@ class Relay:
         self.first_byte_at = 0.0
         self.status = 0
         self.reason = b""
-        self.headers: list[Header] = []
+        self._headers = ResponseHeaders(())
         self.streaming = False
         self.saw_end = False
         self.error_event = b""
@@ -105,20 +105,11 @@ class Relay:
 
     # -- used by whoever handles the request --
 
-    def start(self, connection: Connection, pieces: list[bytes], upload: Upload | None = None) -> None:
-        """Write the request; where there is an `upload`, it brings the rest of the body."""
+    def start(self, connection: Connection, job: Job, replica: LiveReplica) -> None:
+        """Write the request; where it has an upload, that brings the rest of the body."""
         self._connection = connection
-        self._upload = upload
         self.last_progress = time.monotonic()
-        connection.begin(self, pieces, finished=upload is None)
-
-    async def ended(self) -> Ended:
-        """The end of the attempt. Cancelling the wait closes the replica's connection."""
-        try:
-            return await self.outcome
-        except asyncio.CancelledError:
-            self.client_gone()
-            raise
+        connection.begin(self, job.head(replica), job.first_body, finished=job.upload is None)
 
     def fail(self, failure: Failure, detail: str) -> None:
         """Give up: the replica's connection is closed at once."""
@@ -175,32 +166,32 @@ class Relay:
 
     def pause_sending(self) -> None:
         """The replica takes no more of the request for now."""
-        if self._upload is not None:
-            self._upload.pause()
+        if self.job.upload is not None:
+            self.job.upload.pause()
 
     def resume_sending(self) -> None:
         """It does again."""
-        if self._upload is not None:
-            self._upload.resume()
+        if self.job.upload is not None:
+            self.job.upload.resume()
 
     # -- what the first bytes say --
 
     def _first(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         connection = self._connection
         assert connection is not None
-        self.status, self.reason, self.headers = connection.status, connection.reason, connection.headers
+        self.status, self.reason = connection.status, connection.reason
+        self._headers = ResponseHeaders(connection.headers)
         if self.status in HELD_STATUSES:
             self._take = self._hold
         else:
             self._prepare()
-            self.streaming = _is_event_stream(self.headers)
+            self.streaming = self._headers.is_event_stream
             self._take = self._events if self.streaming else self._plain
         self._take(data, complete)
 
     def _prepare(self) -> None:
         self.first_byte_at = self.last_progress
-        has_length = any(name.lower() == b"content-length" for name, _ in self.headers)
-        self._answer.prepare(self.status, self.reason, self.headers, has_length=has_length, added=self._added)
+        self._answer.prepare(self.status, self.reason, self._headers, self._added)
 
     def _hold(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         self._held.append(data)
@@ -277,9 +268,3 @@ class Relay:
             return
         self._answer.finish(data)
         self._end(Ended())
-
-
-def _is_event_stream(headers: list[Header]) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-    )

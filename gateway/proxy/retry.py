@@ -46,28 +46,23 @@ def is_replica_fault(ended: Ended, status: int) -> bool:
 
 
 class RetryBudget:
-    """Keeps retries a small share of the requests, so that a dying pool isn't hammered (Envoy's budget)."""
+    """Keeps retries a small share of the requests, so that a dying pool isn't hammered (Envoy's budget).
 
-    __slots__ = ("_active", "_retrying")
+    `active` are the requests under way; whoever runs one counts it.
+    """
+
+    __slots__ = ("_retrying", "active")
 
     def __init__(self) -> None:
-        self._active = 0
+        self.active = 0
         self._retrying = 0
-
-    def request_began(self) -> None:
-        """One more request is under way."""
-        self._active += 1
-
-    def request_ended(self) -> None:
-        """One request less."""
-        self._active -= 1
 
     def may_retry(self, share: float, at_least: int) -> bool:
         """Whether one more retry fits."""
-        return self._retrying < max(at_least, share * self._active)
+        return self._retrying < max(at_least, share * self.active)
 
     @contextmanager
-    def retry(self) -> Iterator[None]:
+    def retrying(self) -> Iterator[None]:
         """Count a retry while it runs."""
         self._retrying += 1
         try:

@@ -1,17 +1,12 @@
 """What is known of one request when it is over: made once, in `finally`, whatever happened."""
 
-from dataclasses import dataclass
 
-
-@dataclass(slots=True)
 class RequestRecord:
-    """Filled in while the request runs. Times are seconds of the monotonic clock; 0 means it never came."""
+    """Filled in while the request runs. Times are seconds of the monotonic clock; 0 means it never came.
 
-    request_id: str
-    client: str
-    method: str
-    path: str
-    received_at: float
+    The defaults are the class's, so that making a record costs only the fields that are known from the start.
+    """
+
     model: str = ""
     adapter: str = ""
     pool: str = ""
@@ -30,3 +25,10 @@ class RequestRecord:
     outcome: str = "complete"
     """`complete`, `error` (a clean error answer), `broken` (begun and cut), `client_gone`."""
     error: str = ""
+
+    def __init__(self, request_id: str, client: str, method: str, path: str, received_at: float) -> None:
+        self.request_id = request_id
+        self.client = client
+        self.method = method
+        self.path = path
+        self.received_at = received_at

@@ -8,12 +8,14 @@ import mmap
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Self
 
 from gateway.fleet.ejection import Marks, Standing, standing
 from gateway.telemetry.layout import POOL_OFFSETS, REPLICA_OFFSETS, SHARED_CELLS, Layout, Shared
 
 NS = 1_000_000_000
+_EJECTED, _PENALISED = int(Shared.EJECTED_UNTIL), int(Shared.PENALISED_UNTIL)
 _QUEUE_DEPTH = POOL_OFFSETS["queue_depth"]
 _OUTSTANDING = REPLICA_OFFSETS["replica_outstanding"]
 
@@ -53,6 +55,15 @@ class Scoreboard:
         """Requests running on the replica, over all workers."""
         return sum(self.column(slot))
 
+    def all_good(self, slots: Sequence[int]) -> bool:
+        """Whether no replica has a mark, which is nearly always so."""
+        cells = self.cells
+        for slot in slots:
+            at = slot * SHARED_CELLS
+            if cells[at + _PENALISED] or cells[at + _EJECTED]:
+                return False
+        return True
+
     def standing(self, slot: int, now: float) -> Standing:
         """How passive health sees the replica at `now`, in monotonic seconds."""
         cells = self.cells
@@ -64,7 +75,7 @@ class Scoreboard:
     def has_marks(self, slot: int) -> bool:
         """Whether there is anything to remember of the replica."""
         at = slot * SHARED_CELLS
-        return bool(self.cells[at + Shared.CONSECUTIVE_FAILURES] or self.cells[at + Shared.EJECTION_ROUND])
+        return bool(self.cells[at + _PENALISED] or self.cells[at + _EJECTED])
 
     def marks(self, slot: int) -> Marks:
         """What passive health remembers of the replica."""

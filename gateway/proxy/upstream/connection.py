@@ -10,6 +10,10 @@ from gateway.proxy.headers import Header
 HEAD_LIMIT_BYTES = 256 << 10
 """Longest response head; vLLM's are under 1 KiB, and one without an end would fill the memory."""
 
+JOIN_BELOW_BYTES = 16 << 10
+"""Copying a short body behind its head is cheaper than handing the kernel two pieces."""
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another response follows
 
 
@@ -58,10 +62,10 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_exchange",
         "_head_bytes",
+        "_keep_alive",
         "_parser",
         "_pool",
         "_request_sent",
-        "chunked",
         "has_head",
         "headers",
         "idle_since",
@@ -77,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._body: list[bytes] = []
         self._complete = False
+        self._keep_alive = False
         self._request_sent = True
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
@@ -87,7 +92,6 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.reason = b""
         self.headers: list[Header] = []
-        self.chunked = False
         self.has_head = False
         self._head_bytes = 0
 
@@ -98,14 +102,17 @@ class Connection(asyncio.Protocol):
         """Whether a request may be written."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def begin(self, exchange: Exchange, pieces: list[bytes], *, finished: bool = True) -> None:
+    def begin(self, exchange: Exchange, head: bytes, body: bytes, *, finished: bool = True) -> None:
         """Start an exchange by writing a request, or its beginning when not `finished`."""
         assert self.transport is not None
         self._forget()
         self._exchange = exchange
         self._request_sent = finished
         self.served += 1
-        self.transport.writelines(pieces)
+        if len(body) < JOIN_BELOW_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
 
     def more(self, piece: bytes, *, finished: bool = False) -> None:
         """Write more of the request's body."""
@@ -146,7 +153,7 @@ class Connection(asyncio.Protocol):
             exchange.received([], complete=True)
 
     def _until_close(self) -> bool:
-        return not self.chunked and not any(name.lower() == b"content-length" for name, _ in self.headers)
+        return not any(name.lower() in _FRAMING for name, _ in self.headers)
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -187,7 +194,7 @@ class Connection(asyncio.Protocol):
         assert exchange is not None
         # Told first, so that the pool never offers a connection whose lease still counts.
         exchange.received(body, complete=True)
-        if reusable and self._request_sent and self._parser.should_keep_alive() and self.alive:
+        if reusable and self._request_sent and self._keep_alive and self.alive:
             self._pool.idle(self)
         elif self.transport is not None:
             self.transport.close()
@@ -215,11 +222,6 @@ class Connection(asyncio.Protocol):
         self.has_head = self.status >= _FINAL
         if not self.has_head:
             self._forget()
-            return
-        self.chunked = any(
-            name.lower() == b"transfer-encoding" and b"chunked" in value.lower()
-            for name, value in self.headers
-        )
 
     def on_body(self, part: bytes) -> None:
         """Part of the body, without its framing."""
@@ -228,3 +230,5 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The answer is whole, by its framing."""
         self._complete = self.has_head
+        # llhttp forgets it as soon as it is ready for the next message.
+        self._keep_alive = self._parser.should_keep_alive()
