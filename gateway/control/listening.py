@@ -5,6 +5,7 @@ sockets. So no connection is lost when a worker dies, and idle workers take more
 """
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 
@@ -18,7 +19,10 @@ class CannotListen(OSError):
     """An address can't be listened on. The text is one sentence; `address` and `errno` are for more."""
 
     def __init__(self, address: Address, error: OSError) -> None:
-        super().__init__(error.errno, f"can't listen on {address}: {(error.strerror or str(error)).lower()}")
+        # socket.create_server adds words of its own; getaddrinfo has numbers of its own, below 0.
+        known = error.errno or 0
+        reason = os.strerror(known) if known > 0 else error.strerror or str(error)
+        super().__init__(error.errno, f"can't listen on {address}: {reason.lower()}")
         self.address = address
 
     def __str__(self) -> str:

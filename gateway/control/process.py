@@ -41,11 +41,13 @@ class Surroundings:
     """What a control plane needs beside its configuration.
 
     `load` reads the configuration again on SIGHUP, on request, and when the file `watched` changes; it may
-    raise `ConfigError`. `start_admin` and `command` are only replaced in tests.
+    raise `ConfigError`. `watch_s` is how often to look at that file. `start_admin` and `command` are only
+    replaced in tests.
     """
 
     load: Callable[[], Loaded] | None = None
     watched: Path | None = None
+    watch_s: float = 2.0
     start_admin: StartAdmin = listener.start
     command: Command = worker_command
 
@@ -106,7 +108,7 @@ async def _running(
     parts.workers.start(group)
     chores = [group.create_task(_tidy(parts.state))]
     if around.watched is not None:
-        chores.append(group.create_task(watch(around.watched, plane.reload_or_tell)))
+        chores.append(group.create_task(watch(around.watched, plane.reload_or_tell, around.watch_s)))
     try:
         yield
     finally:

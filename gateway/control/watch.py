@@ -1,14 +1,12 @@
 """Noticing that a file changed.
 
-By looking every two seconds: that works on every file system (also for the symlinks by which Kubernetes
+By looking every few seconds: that works on every file system (also for the symlinks by which Kubernetes
 updates a ConfigMap), needs no library, and costs nothing that can be measured.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-INTERVAL_S = 2.0
 
 Fingerprint = tuple[int, int, int]
 
@@ -22,7 +20,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-async def watch(path: Path, changed: Callable[[], Awaitable[None]], interval_s: float = INTERVAL_S) -> None:
+async def watch(path: Path, changed: Callable[[], Awaitable[None]], interval_s: float) -> None:
     """Call back after each change, until cancelled.
 
     A file that is still being written is not ready: the call comes when two looks in a row saw the same. A
