@@ -1,5 +1,6 @@
 """Short ways to write fleets down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.fleet.ejection import Marks, Standing, standing
@@ -65,8 +66,19 @@ class FakeBoard:
     def outstanding(self, slot: int) -> int:
         return self.loads.get(slot, 0)
 
+    def all_good(self, slots: Sequence[int]) -> bool:
+        marks = [self.marks[slot] for slot in slots if slot in self.marks]
+        return not any(mark.ejected_until or mark.penalised_until for mark in marks)
+
     def standing(self, slot: int, now: float) -> Standing:
         return standing(self.marks.get(slot, Marks()), now)
+
+
+class SuspiciousBoard(FakeBoard):
+    """Says the same, but never that all is good: every choice takes the long way."""
+
+    def all_good(self, slots: Sequence[int]) -> bool:
+        return False
 
 
 def ejected(until: float) -> Marks:

@@ -12,7 +12,7 @@ from gateway.fleet.balance import SCAN_LIMIT
 from gateway.fleet.ejection import Marks, Standing, failed, on_trial, succeeded
 from gateway.fleet.routing import Candidates, Rules, choose
 from gateway.fleet.snapshot import Ejection, Replica, State
-from tests.unit.fleet.fleets import FakeBoard, ejected, penalised, replica
+from tests.unit.fleet.fleets import FakeBoard, SuspiciousBoard, ejected, penalised, replica
 
 RULES = Rules(panic_threshold=0.5, cap=None)
 
@@ -283,3 +283,18 @@ def test_panic_never_returns_fewer_than_health_would(
     healthy = [r for r in candidates.ready if board.standing(r.slot, 100.0) is not Standing.OUT]
     assert set(healthy) <= set(found)
     assert panic or list(found) == healthy
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(State), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=6),
+    st.dictionaries(st.integers(0, 5), st.sampled_from([Marks(), penalised(150.0), penalised(50.0)])),
+    st.integers(0, 20),
+)
+def test_the_short_way_chooses_as_the_long_one(
+    fleet: list[tuple[State, int, float]], marks: dict[int, Marks], turn: int
+) -> None:
+    replicas = [replica(f"r{i}", i, state, weight=weight) for i, (state, _, weight) in enumerate(fleet)]
+    loads = {i: load for i, (_, load, _) in enumerate(fleet)}
+    assert pick(replicas, FakeBoard(loads, marks), turn=turn) == pick(
+        replicas, SuspiciousBoard(loads, marks), turn=turn
+    )
