@@ -68,17 +68,14 @@ def _ratios(results: Results) -> Iterator[str]:
 def _slower(results: Results) -> Iterator[str]:
     yield "## Where others are better"
     yield ""
-    worse = []
-    for scenario, column in COMPARED:
-        for other in results.peers:
-            found = results.ratio(GATEWAY, other, scenario, column.metric)
-            if found and found.median > 1:
-                what = f"{scenario} {column.heading}: {found.median:.2f} times that of {other}"
-                worse.append((found.median, what))
-    for _, what in sorted(worse, reverse=True):
-        yield f"- {what}"
-    if not worse:
-        yield "Nowhere in this run."
+    compared = [
+        (found.median, f"- {scenario} {column.heading}: {found.median:.2f} times that of {other}")
+        for scenario, column in COMPARED
+        for other in results.peers
+        if (found := results.ratio(GATEWAY, other, scenario, column.metric)) and other != GATEWAY
+    ]
+    worse = [line for median, line in sorted(compared, reverse=True) if median > 1]
+    yield from worse or ["Nowhere in this run." if compared else "This run compares nobody."]
     yield ""
 
 

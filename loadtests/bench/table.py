@@ -1,6 +1,7 @@
 """The tables in the terminal: ratios to every peer with their spread, and the goals."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from loadtests.bench.columns import COMPARED
@@ -59,9 +60,12 @@ def warnings(results: Results) -> list[str]:
         disturbed = []
         for peer in results.peers:
             runs = results.runs(peer, scenario)
-            if errors := results.errors(peer, scenario):
-                complaint = next((run.complaint for run in runs if run.complaint), "")
-                lines.append(f"{scenario} {peer}: {errors:,} requests did not end well: {complaint}")
+            failed = [run for run in runs if not run.has_figures()]
+            lines += [f"{scenario} {peer}: a run failed: {run.complaint}" for run in failed]
+            unwell = [run for run in runs if run.has_figures() and run.errors]
+            if unwell:
+                count = sum(run.errors for run in unwell)
+                lines.append(f"{scenario} {peer}: {count:,} requests did not end well: {unwell[0].complaint}")
             exact = results.value(peer, scenario, "byte_exact_share")
             if exact and exact.low < 1:
                 lines.append(f"{scenario} {peer}: {exact.low:.0%} of the streams came through byte for byte")
@@ -77,4 +81,4 @@ def show(console: Console, results: Results, reference: str) -> None:
     console.print(ratios(results, reference))
     console.print(goals(results))
     for line in warnings(results):
-        console.print(f"[yellow]note[/] {line}", highlight=False)
+        console.print(f"[yellow]note[/] {escape(line)}", highlight=False)

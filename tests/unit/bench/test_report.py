@@ -15,6 +15,7 @@ MEASURED = [
     Measurement("gateway", "S1", 0, "t", 0, "", {"good": 9.0, CPU_REQUEST: 90.0, "requests_per_s": 1234.0}),
     Measurement("vllm-router", "S1", 0, "t", 0, "", {"good": 9.0, CPU_REQUEST: 150.0}),
     Measurement("nginx", "S1", 0, "t", 3, "status 502: x | y", {"good": 9.0, CPU_REQUEST: 30.0}),
+    Measurement("haproxy", "S1", 0, "t", 1, "ended at start: [alert] no port"),
     Measurement("nginx", "S3", 0, "t", 0, "", {"good": 9.0, CPU_EVENT: 20.0, "byte_exact_share": 0.5}),
 ]
 
@@ -75,3 +76,4 @@ def test_the_terminal_shows_ratios_goals_and_notes() -> None:
     assert "0.60" in shown
     assert "not measured" in shown
     assert "3 requests did not end well" in shown
+    assert "S1 haproxy: a run failed: ended at start: [alert] no port" in shown
