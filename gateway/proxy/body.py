@@ -65,15 +65,28 @@ class Body:
         return b"".join([piece async for piece in self.pieces()])
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """All of it, as it arrives. Raises as `read` does."""
-        size = 0
+        """All of it, as it arrives. Raises as `read` does.
+
+        Only the time spent waiting for the client counts, not what the consumer takes between two pieces.
+        """
+        clock = asyncio.get_running_loop().time
+        size, left_s = 0, self._timeout_s
+        while True:
+            began = clock()
+            piece = await self._piece(left_s)
+            left_s -= clock() - began
+            if not piece:
+                return
+            size += len(piece)
+            if size > self._limit:
+                raise self._too_large()
+            yield piece
+
+    async def _piece(self, timeout_s: float) -> bytes:
+        # A timeout for each wait: one around all of them would cancel the task that happened to read first.
         try:
-            async with asyncio.timeout(self._timeout_s):
-                while piece := await self._content.readany():
-                    size += len(piece)
-                    if size > self._limit:
-                        raise self._too_large()
-                    yield piece
+            async with asyncio.timeout(timeout_s):
+                return await self._content.readany()
         except TimeoutError:
             raise BodyTimeout(f"The request body did not arrive within {self._timeout_s:g} s.") from None
         except ConnectionError:

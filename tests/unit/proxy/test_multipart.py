@@ -1,5 +1,7 @@
 """The model field of an upload, wherever it stands and however the body is cut."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def fed(body: bytes, cuts: list[int]) -> ModelField:
     """The field after the body arrived cut at these places; stops where the field is found."""
     field = ModelField(BOUNDARY)
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         if field.feed(body[start:end]):
             break
     return field
