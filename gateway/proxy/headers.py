@@ -19,6 +19,8 @@ HOP_BY_HOP = frozenset(
 _NOT_FORWARDED = HOP_BY_HOP | {
     *(b"host", b"content-length", b"expect", b"x-request-id", b"authorization", b"x-api-key"),
 }
+# Written anew for the client.
+_NOT_RETURNED = HOP_BY_HOP | {b"x-request-id", b"x-served-by"}
 
 
 class RequestHeaders:
@@ -33,13 +35,16 @@ class RequestHeaders:
     def __init__(self, received: Iterable[Header]) -> None:
         seen: dict[bytes, bytes] = {}
         lines: list[bytes] = []
+        connection: list[bytes] = []
         for name, value in received:
             lower = name.lower()
             seen[lower] = value
             if lower not in _NOT_FORWARDED:
                 lines += (name, b": ", value, b"\r\n")
-        if b"connection" in seen:
-            lines = _without(lines, _named(seen[b"connection"]))
+            elif lower == b"connection":
+                connection.append(value)
+        if connection:
+            lines = _without(lines, _named(connection))
         self._seen = seen
         self.forwarded = b"".join(lines)
 
@@ -65,16 +70,16 @@ class ResponseHeaders:
     def __init__(self, received: Iterable[Header]) -> None:
         self.has_length = self.is_event_stream = False
         lines: list[bytes] = []
-        connection = b""
+        connection: list[bytes] = []
         for name, value in received:
             lower = name.lower()
             if lower == b"content-length":
                 self.has_length = True
             elif lower == b"content-type":
                 self.is_event_stream = value.startswith(b"text/event-stream")
-            elif lower in HOP_BY_HOP:
+            elif lower in _NOT_RETURNED:
                 if lower == b"connection":
-                    connection = value
+                    connection.append(value)
                 continue
             lines += (name, b": ", value, b"\r\n")
         if connection:
@@ -93,7 +98,7 @@ def _without(lines: list[bytes], dropped: frozenset[bytes]) -> list[bytes]:
     return [part for field in fields if field[0].lower() not in dropped for part in field]
 
 
-def _named(connection: bytes) -> frozenset[bytes]:
-    """The fields that a `Connection` header names, as hop-by-hop as itself; never the framing itself."""
-    named = {token.strip().lower() for token in connection.split(b",")}
+def _named(connection: list[bytes]) -> frozenset[bytes]:
+    """The fields that `Connection` headers name, as hop-by-hop as themselves; never the framing itself."""
+    named = {token.strip().lower() for token in b",".join(connection).split(b",")}
     return frozenset(named - {b"content-length", b"content-type"})
