@@ -73,7 +73,7 @@ class Choice(EngineRequest):
         if params.max_tokens is None and not params.ignore_eos:
             # Counted from where the assistant began to speak, so that an answer continued on another
             # replica ends where the uninterrupted one would have.
-            self._eos_at = max(0, voice.tokens_default - _already_said(prompt))
+            self._eos_at = max(params.min_tokens, voice.tokens_default - _already_said(prompt))
         rng = None
         if params.temperature > 0:
             rng = random.Random(None if params.seed is None else params.seed + index)  # noqa: S311 - no secret

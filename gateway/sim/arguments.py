@@ -8,9 +8,12 @@ from gateway.sim.faults import NO_FAULTS, Faults, changed, parse_setting
 from gateway.sim.options import SimOptions
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     limits = EngineLimits()
-    parser = argparse.ArgumentParser(prog="python -m gateway.sim", description="A simulated vLLM replica.")
+    faults = ", ".join(Faults().as_dict())
+    parser = argparse.ArgumentParser(
+        prog=prog, description="A simulated vLLM replica.", epilog=f"Faults: {faults}."
+    )
     add = parser.add_argument
     add("--model", required=True, help="the model's name and root; what it says depends on it")
     add("--port", type=int, default=0, help="0 (default): any free port, printed when ready")
@@ -39,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_arguments(argv: Sequence[str] | None) -> SimOptions:
+def parse_arguments(argv: Sequence[str] | None, prog: str = "python -m gateway.sim") -> SimOptions:
     """Read a command line; prints help or one sentence and exits (2) where argparse does."""
-    parser = _parser()
+    parser = _parser(prog)
     given = parser.parse_args(argv)
     try:
         faults = changed(NO_FAULTS, dict(parse_setting(setting) for setting in given.fault))

@@ -180,8 +180,6 @@ class Engine:
         prefilled = 0
         for request in self._running:
             missing = request.tokens - request.computed
-            if request.paused and missing <= 1:
-                continue
             if missing > 1:
                 chunk = min(missing, budget)
                 request.computed += chunk

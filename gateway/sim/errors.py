@@ -63,6 +63,11 @@ def missing_field(name: str, body: dict[str, Any]) -> ApiError:
     return invalid_field("missing", f"body.{name}", "Field required", f"<dict of {len(body)} items>")
 
 
+def wrong_type(name: str, expected: str, value: object) -> ApiError:
+    """A field has another type than the schema says."""
+    return invalid_field("type_error", f"body.{name}", f"Input should be a valid {expected}", str(value)[:60])
+
+
 def invalid_json(error: json.JSONDecodeError) -> ApiError:
     """The body is not JSON; the position is the standard parser's."""
     return invalid_field(

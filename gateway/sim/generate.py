@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 
 from gateway.sim import errors, params
+from gateway.sim.body import Body, read_json
 from gateway.sim.connection import Request
 from gateway.sim.formats import Format
 from gateway.sim.openai_format import ChatFormat, CompletionFormat
 from gateway.sim.outputs import PlainAnswer, StreamedAnswer
-from gateway.sim.params import Body, GenerateParams
+from gateway.sim.params import GenerateParams
 from gateway.sim.routes import Call
 
 ReadParams = Callable[[Body, Request, str, str | None, int], GenerateParams]
@@ -22,14 +23,14 @@ def request_id(call: Call, body: Body, prefix: str) -> str:
 
 def chat(call: Call) -> None:
     """POST /v1/chat/completions."""
-    body = params.read_json(call.request)
+    body = read_json(call.request)
     form = ChatFormat(call.state.fingerprint, call.state.faults.pad_bytes)
     start(call, body, params.chat_params, form, "chatcmpl-")
 
 
 def completion(call: Call) -> None:
     """POST /v1/completions."""
-    body = params.read_json(call.request)
+    body = read_json(call.request)
     form = CompletionFormat(call.state.fingerprint, call.state.faults.pad_bytes)
     start(call, body, params.completion_params, form, "cmpl-")
 

@@ -1,14 +1,16 @@
 """Anthropic's form, POST /v1/messages, as vLLM converts its own chat answers to it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from gateway.sim import errors, generate, params
 from gateway.sim.answer import Answer, Choice
+from gateway.sim.body import Body, chat_messages, read_json
 from gateway.sim.connection import Request
 from gateway.sim.formats import Delta
-from gateway.sim.params import Body, GenerateParams
+from gateway.sim.params import GenerateParams
 from gateway.sim.routes import Call
 from gateway.sim.text import content_text, prompt_ids
 from gateway.sim.wire import JSON, Response
@@ -16,13 +18,13 @@ from gateway.sim.wire import JSON, Response
 
 def create(call: Call) -> None:
     """POST /v1/messages."""
-    body = params.read_json(call.request)
+    body = read_json(call.request)
     generate.start(call, body, message_params, MessagesFormat(), "chatcmpl-")
 
 
 def count_tokens(call: Call) -> Response:
     """POST /v1/messages/count_tokens."""
-    body = params.read_json(call.request)
+    body = read_json(call.request)
     call.state.resolve(body.get("model"))
     return Response(200, orjson.dumps({"input_tokens": len(prompt_ids(_messages(body)))}), JSON)
 
@@ -41,10 +43,8 @@ def message_params(
     return params.chat_params(chat, request, model, adapter, max_model_len)
 
 
-def _messages(body: Body) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        raise errors.missing_field("messages", body)
+def _messages(body: Body) -> list[Mapping[str, Any]]:
+    messages = chat_messages(body)
     system = content_text(body.get("system"))
     return [{"role": "system", "content": system}, *messages] if system else messages
 

@@ -44,7 +44,7 @@ class ChatFormat(_OpenAIBody):
             {
                 "index": choice.index,
                 "message": {
-                    "role": "assistant", "content": "".join(choice.text), "refusal": None,
+                    "role": "assistant", "content": params.echo_text + "".join(choice.text), "refusal": None,
                     "annotations": None, "audio": None, "function_call": None, "reasoning": None,
                 },
                 "logprobs": None if params.logprobs is None else logprobs.chat(choice.ids, params.logprobs),

@@ -56,7 +56,8 @@ class OpenAIStream:
         }
         prefix = b"data: " + orjson.dumps(self._head)[:-1] + b',"choices":[{"index":'
         self._prefixes = [prefix + b"%d" % choice.index + self.before_text for choice in answer.choices]
-        self._is_plain = not (params.return_token_ids or params.continuous_usage or params.echo)
+        self._is_plain = not (params.return_token_ids or params.continuous_usage)
+        self._is_plain &= not params.echo
         self._is_plain &= params.logprobs is None
         self._plain_end = self.after_text + b"]" + self._end
 
@@ -116,7 +117,15 @@ class ChatStream(OpenAIStream):
             delta = {"role": "assistant", "content": ""}
             entry = {"index": choice.index, "delta": delta, "logprobs": None, "finish_reason": None}
             events.append(_event({**self._head, "choices": [entry], **rest}))
-        return events
+        if not params.echo_text:
+            return events
+        return events + [self._echo(choice) for choice in self._answer.choices]
+
+    def _echo(self, choice: Choice) -> bytes:
+        """Return the event that repeats the last message, which the answer goes on in."""
+        delta = {"content": self._params.echo_text}
+        entry = {"index": choice.index, "delta": delta, "logprobs": None, "finish_reason": None}
+        return _event({**self._head, "choices": [entry]})
 
     def _full(self, delta: Delta) -> tuple[bytes, bytes]:
         choice, top = delta.choice, self._params.logprobs

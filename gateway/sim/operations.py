@@ -1,4 +1,4 @@
-"""Handlers of what does not generate: health, models, adapters, tokenizer, sleep, /sim."""
+"""Handlers of what needs no model: health, model list, metrics, sleep, the simulation's own."""
 
 import random
 import time
@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from gateway.sim import errors, metrics, params
+from gateway.sim import errors, metrics
+from gateway.sim.body import read_json
 from gateway.sim.errors import ApiError
 from gateway.sim.routes import Call
 from gateway.sim.state import VERSION
-from gateway.sim.text import decode, encode, render_chat
 from gateway.sim.wire import JSON, Response
 
 
@@ -71,74 +71,6 @@ def _card(name: str, now: int, root: str, parent: str | None, max_model_len: int
     }  # fmt: skip
 
 
-# -- adapters --
-
-
-def load_adapter(call: Call) -> Response:
-    """POST /v1/load_lora_adapter: answers in plain text."""
-    body = params.read_json(call.request)
-    name, path = body.get("lora_name"), body.get("lora_path")
-    state = call.state
-    for field in ("lora_name", "lora_path"):
-        if field not in body:
-            raise errors.missing_field(field, body)
-    if not name or not path:
-        raise ApiError(400, "InvalidUserInput", "Both 'lora_name' and 'lora_path' must be provided.")
-    if name in state.options.names:
-        message = f"The lora adapter '{name}' conflicts with a served base model."
-        raise ApiError(400, "InvalidUserInput", message)
-    if name in state.adapters and not body.get("load_inplace"):
-        message = (
-            f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, "
-            "set 'load_inplace' to True."
-        )
-        raise ApiError(400, "InvalidUserInput", message)
-    if "nope" in path:
-        # No disk is looked at: a path that says it does not exist does not exist.
-        raise ApiError(404, "NotFoundError", f"Loading lora {name} failed: No adapter found for {path}")
-    state.adapters[name] = path
-    return Response(200, f"Success: LoRA adapter '{name}' added successfully.".encode(), None)
-
-
-def unload_adapter(call: Call) -> Response:
-    """POST /v1/unload_lora_adapter."""
-    body = params.read_json(call.request)
-    name = body.get("lora_name")
-    if name is None:
-        raise errors.missing_field("lora_name", body)
-    if name not in call.state.adapters:
-        raise ApiError(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
-    del call.state.adapters[name]
-    return Response(200, f"Success: LoRA adapter '{name}' removed successfully.".encode(), None)
-
-
-# -- tokenizer --
-
-
-def tokenize(call: Call) -> Response:
-    """POST /tokenize, of a prompt or of messages."""
-    body = params.read_json(call.request)
-    call.state.resolve(body.get("model"))
-    if "messages" in body:
-        ids = render_chat(body["messages"], continue_final=bool(body.get("continue_final_message")))
-    elif isinstance(body.get("prompt"), str):
-        ids = encode(body["prompt"])
-    else:
-        raise errors.missing_field("prompt", body)
-    names = [decode([token], specials=True) for token in ids] if body.get("return_token_strs") else None
-    length = call.state.options.max_model_len
-    return _json({"count": len(ids), "max_model_len": length, "tokens": ids, "token_strs": names})
-
-
-def detokenize(call: Call) -> Response:
-    """POST /detokenize; special tokens are shown by name."""
-    body = params.read_json(call.request)
-    call.state.resolve(body.get("model"))
-    if not isinstance(body.get("tokens"), list):
-        raise errors.missing_field("tokens", body)
-    return _json({"prompt": decode(params.known_ids(body["tokens"]), specials=True)})
-
-
 # -- sleep and abort (vLLM's development mode) --
 
 
@@ -166,8 +98,10 @@ def is_sleeping(call: Call) -> Response:
 
 def abort_requests(call: Call) -> Response:
     """POST /abort_requests: the given ids, or all."""
-    body = params.read_json(call.request)
-    aborted = call.state.abort_answers(body.get("request_ids"))
+    ids = read_json(call.request).get("request_ids")
+    if ids is not None and not isinstance(ids, list):
+        raise errors.wrong_type("request_ids", "list", ids)
+    aborted = call.state.abort_answers(ids)
     return _json({"status": "aborted", "aborted": aborted})
 
 
@@ -191,7 +125,7 @@ def sim_faults(call: Call) -> Response:
         state.clear_faults()
     elif call.request.method == "POST":
         try:
-            state.set_faults(params.read_json(call.request))
+            state.set_faults(read_json(call.request))
         except ValueError as error:
             raise ApiError(400, "BadRequestError", str(error)) from error
     return _json(state.faults.as_dict())

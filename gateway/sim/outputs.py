@@ -68,7 +68,7 @@ class StreamedAnswer(Answer):
         self._connection.end_stream(last, after=_JUNK if self._faults.bytes_after_end else b"")
 
     def _send(self, events: list[bytes]) -> None:
-        framed = b"".join([chunk(event) for event in events])
+        framed = chunk(events[0]) if len(events) == 1 else b"".join([chunk(event) for event in events])
         if self._cutting:
             cut = next((at for at, byte in enumerate(framed) if byte >= 0x80), None)  # noqa: PLR2004 - not ASCII
             if cut is not None:

@@ -12,8 +12,8 @@ from zlib import crc32
 import orjson
 
 from gateway.sim import errors, params
+from gateway.sim.body import Body, chat_messages, integer, read_json
 from gateway.sim.engine import EngineRequest
-from gateway.sim.params import Body
 from gateway.sim.routes import Call
 from gateway.sim.state import ReplicaState
 from gateway.sim.text import Ids, content_text, encode, render_chat
@@ -96,7 +96,7 @@ def _usage(tokens: int) -> dict[str, Any]:
 
 
 def _begin(call: Call) -> tuple[Body, str]:
-    body = params.read_json(call.request)
+    body = read_json(call.request)
     model, adapter = call.state.resolve(body.get("model"))
     call.state.count(call.entry, model, adapter)
     return body, model
@@ -114,8 +114,8 @@ def _finish(call: Call, tokens: int, payload: dict[str, Any]) -> None:
 def _inputs(body: Body) -> list[Ids]:
     if "input" in body:
         prompts = params.completion_prompts(body["input"])
-    elif isinstance(body.get("messages"), list):
-        prompts = [render_chat(body["messages"])]
+    elif "messages" in body:
+        prompts = [render_chat(chat_messages(body))]
     else:
         raise errors.missing_field("input", body)
     return [params.known_ids(ids) for ids in prompts]
@@ -170,7 +170,7 @@ def _per_input(
 
 def _texts(body: Body, *names: str) -> list[str]:
     value = next((body[name] for name in names if name in body), None)
-    if value is None:
+    if value is None or value == []:
         raise errors.missing_field(names[0], body)
     return [content_text(item) for item in value] if isinstance(value, list) else [content_text(value)]
 
@@ -202,6 +202,6 @@ def rerank(call: Call) -> None:
     payload = {
         "id": f"score-{random.getrandbits(64):016x}", "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        "results": results[: body.get("top_n") or None],
+        "results": results[: integer(body, "top_n", 0) or None],
     }  # fmt: skip
     _finish(call, tokens, payload)

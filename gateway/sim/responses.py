@@ -8,15 +8,16 @@ import orjson
 
 from gateway.sim import errors, generate, params
 from gateway.sim.answer import Answer
+from gateway.sim.body import Body, read_json
 from gateway.sim.connection import Request
 from gateway.sim.formats import Delta
-from gateway.sim.params import Body, GenerateParams
+from gateway.sim.params import GenerateParams
 from gateway.sim.routes import Call
 
 
 def create(call: Call) -> None:
     """POST /v1/responses."""
-    generate.start(call, params.read_json(call.request), response_params, ResponsesFormat(), "resp_")
+    generate.start(call, read_json(call.request), response_params, ResponsesFormat(), "resp_")
 
 
 def response_params(

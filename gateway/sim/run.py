@@ -21,9 +21,9 @@ def run(options: SimOptions) -> None:
     uvloop.run(_serve(options))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m gateway.sim``. Returns the exit status."""
-    options = parse_arguments(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "python -m gateway.sim") -> int:
+    """Run the command line, called `prog` in its help. Returns the exit status."""
+    options = parse_arguments(argv, prog)
     try:
         run(options)
     except OSError as error:

@@ -1,6 +1,6 @@
 """A replica's HTTP surface: which path leads to which handler (vLLM's routes, and the simulation's own)."""
 
-from gateway.sim import generate, messages, operations, pooling, responses, uploads
+from gateway.sim import adapters, generate, messages, operations, pooling, responses, tokens, uploads
 from gateway.sim.routes import Route, Routes
 
 _COMMON: Routes = {
@@ -10,10 +10,10 @@ _COMMON: Routes = {
     "/load": Route(operations.load, ("GET",)),
     "/metrics": Route(operations.show_metrics, ("GET",)),
     "/v1/models": Route(operations.models, ("GET",)),
-    "/v1/load_lora_adapter": Route(operations.load_adapter),
-    "/v1/unload_lora_adapter": Route(operations.unload_adapter),
-    "/tokenize": Route(operations.tokenize),
-    "/detokenize": Route(operations.detokenize),
+    "/v1/load_lora_adapter": Route(adapters.load),
+    "/v1/unload_lora_adapter": Route(adapters.unload),
+    "/tokenize": Route(tokens.tokenize),
+    "/detokenize": Route(tokens.detokenize),
     "/sleep": Route(operations.sleep),
     "/wake_up": Route(operations.wake_up),
     "/is_sleeping": Route(operations.is_sleeping, ("GET",)),

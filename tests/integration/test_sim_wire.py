@@ -379,6 +379,29 @@ async def test_continue_final_message_goes_on_in_the_last_message(port: int) -> 
     assert (await ask(port, "POST", "/v1/chat/completions", body)).status == 400
 
 
+async def test_a_chat_can_echo_the_message_it_goes_on_in(port: int) -> None:
+    messages = [*CHAT, {"role": "assistant", "content": "The"}]
+    body = {"messages": messages, "max_tokens": 2, "add_generation_prompt": False, "echo": True}
+    for stream in (False, True):
+        asked = {**body, "continue_final_message": True, "stream": stream}
+        text = (await ask(port, "POST", "/v1/chat/completions", asked)).text
+        assert text.startswith("The ")
+
+
+async def test_min_tokens_puts_the_end_off(port: int) -> None:
+    reply = await ask(port, "POST", "/v1/chat/completions", {"messages": CHAT, "min_tokens": 40})
+    assert reply.text == expected_text("tiny", None, CHAT, 40)
+
+
+async def test_token_ids_are_ignored_where_messages_have_more_than_text(port: int) -> None:
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    body = {"messages": [{"role": "user", "content": parts}], "max_tokens": 3}
+    body["kv_transfer_params"] = {"prompt_token_ids": [1, 2, 3]}
+    assert (await ask(port, "POST", "/v1/chat/completions", body)).text == expected_text(
+        "tiny", None, CHAT, 3
+    )
+
+
 async def test_tokenize_and_detokenize_are_each_other_s_inverse(port: int) -> None:
     reply = await ask(port, "POST", "/tokenize", {"prompt": "hi the", "return_token_strs": True})
     assert reply.json == {
