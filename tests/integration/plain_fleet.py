@@ -56,8 +56,11 @@ class Fleet:
     views: list[ReplicaView] = field(default_factory=list)
     reloads: int = 0
     refuse: str = ""
+    asked: int = 0
+    """How often somebody wanted the facts."""
 
     def facts(self) -> Facts:
+        self.asked += 1
         engines = {A: EngineNumbers(running=3, waiting=1, kv_usage=0.5)}
         return Facts(self.snapshot, version="9.9", workers_up=2, engines=engines)
 

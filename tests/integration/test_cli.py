@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from gateway.control.admin.status import Status
 from gateway.telemetry.families import OUTSTANDING
 from gateway.telemetry.layout import REPLICA_OFFSETS
 from gateway.telemetry.scoreboard import Scoreboard
-from tests.integration.commands import closed_port, command
+from tests.integration.commands import DEADLINE_S, closed_port, command, running
 from tests.integration.plain_fleet import LAYOUT, A, B, Fleet, fleet_of_three
+from tests.integration.sim_client import until
 
 TOKEN = "open sesame"
 ADDRESS_HINT = 'write 127.0.0.1:8000, :8000 for all interfaces, or "[::1]:8000" in quotes'
@@ -158,6 +160,15 @@ async def test_status_shows_pools_and_replicas(asked: Asked) -> None:
 async def test_status_as_json_is_the_api_document(asked: Asked) -> None:
     done = await command("status", "--json", "--admin", asked.admin, "--token-env", "T", T=TOKEN)
     assert msgspec.json.decode(done.out, type=Status).replicas[0].url == A
+
+
+async def test_watching_goes_on_until_ctrl_c(asked: Asked) -> None:
+    async with running("status", "--watch", "--admin", asked.admin, **{TOKEN_ENV: TOKEN}) as watching:
+        await until(lambda: asked.fleet.asked >= 2, DEADLINE_S)
+        watching.process.send_signal(signal.SIGINT)
+        await watching.said(B)
+        assert await watching.ended() == 0
+        assert await watching.errors() == ""
 
 
 async def test_a_missing_token_is_said(asked: Asked) -> None:
