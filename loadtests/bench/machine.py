@@ -31,7 +31,7 @@ def version(peer: Peer) -> str:
         return ""
     if peer.version:
         # "nginx version: nginx/1.22.1", "HAProxy version 2.6.12-1 2023/12/16": the first number counts
-        found = re.search(r"\d+\.\d+[\w.]*", _said([str(program), *peer.version]))
+        found = re.search(r"\d+\.\w[\w.]*", _said([str(program), *peer.version]))
         return found.group() if found else "unknown"
     names = [re.split(r"[\[=<>]", requirement)[0] for requirement in peer.requirement]
     python = PEERS / peer.name / "bin" / "python"

@@ -108,7 +108,7 @@ async def test_clients_that_hang_up_are_neither_good_nor_errors(
         (HEAD + chunked(token(1), token(0), DONE) + END, "bad_answer"),
         (HEAD + chunked(token(0), token(1)) + END, "bad_answer"),
         (HEAD + chunked(token(0), token(1), b'data: {"error": {"code": 500}}\n\n', DONE) + END, "bad_answer"),
-        (HEAD + chunked(token(0).replace(b'@"', b'@@1#1@"'), DONE) + END, "bad_answer"),
+        (HEAD + chunked(token(0).replace(b'@"', b'@@0#0@"'), token(1), DONE) + END, "bad_answer"),
         (HEAD + chunked(token(0), token(1), DONE), "bad_connection"),
         (HEAD + b"zz\r\n", "bad_http"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "bad_http"),
