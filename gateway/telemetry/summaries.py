@@ -1,10 +1,10 @@
-"""Rates and quantiles over the last minutes, for people who look at a status page and have no Prometheus.
+"""Rates and quantiles over the last minutes, for people who look at a status page without Prometheus.
 
 Keeps samples of the scoreboard's sums and subtracts them. Reads no clock: `now` comes in as an argument.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import sub
@@ -15,6 +15,9 @@ from gateway.telemetry.sums import Cells, Sums
 
 SAMPLE_INTERVAL_S = 5.0
 WINDOW_S = 300.0
+"""What quantiles look back on: enough observations even where little is asked."""
+RATE_WINDOW_S = 60.0
+"""What rates look back on: an operator wants to see a change soon."""
 _SERVER_ERRORS = tuple(code.startswith("5") for code in CODES)
 _LATENCIES = (TTFT, ITL, DURATION)
 
@@ -29,7 +32,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One pool over the last minutes. Rates are per second."""
+    """One pool: rates per second over the last minute, quantiles over the last five."""
 
     requests_per_s: float = 0.0
     server_errors_per_s: float = 0.0
@@ -45,6 +48,12 @@ class _Sample:
     """Slot and counted cells of each pool; the slot tells whether a name is still the same pool."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Increase:
+    elapsed_s: float
+    cells: Cells
+
+
 class History:
     """The samples of the last `window_s` seconds, taken by calling `record` now and then."""
 
@@ -52,33 +61,41 @@ class History:
         self._window_s = window_s
         self._samples: deque[_Sample] = deque()
 
+    def __len__(self) -> int:
+        """How many samples are kept."""
+        return len(self._samples)
+
     def record(self, now: float, pools: Iterable[Pool], sums: Sums) -> None:
         """Keep what has been counted so far, and forget what is older than the window."""
         self._samples.append(_Sample(now, {pool.name: (pool.slot, _counted(pool, sums)) for pool in pools}))
         while len(self._samples) > 1 and self._samples[1].time <= now - self._window_s:
             self._samples.popleft()
 
-    def summary(self, pool: str) -> Summary:
-        """What happened between the oldest and the newest sample; all empty when there is only one."""
-        if not self._samples or pool not in self._samples[-1].pools:
+    def summary(self, now: float, pool: Pool, sums: Sums) -> Summary:
+        """What happened between the samples and now; all empty while there is no sample of this pool."""
+        counted = _counted(pool, sums)
+        since = self._increase_since(now - self._window_s, now, pool, counted)
+        lately = self._increase_since(now - RATE_WINDOW_S, now, pool, counted)
+        if since is None or lately is None:
             return Summary()
-        newest = self._samples[-1]
-        slot, counted = newest.pools[pool]
-        oldest = next((s for s in self._samples if s.pools.get(pool, (None,))[0] == slot), newest)
-        elapsed = newest.time - oldest.time
-        if elapsed <= 0:
-            return Summary()
-        cells = _increase(counted, oldest.pools[pool][1])
-        requests = cells[: len(CODES)]
-        first, between, whole = _split(cells[len(CODES) :])
+        first, between, whole = _histograms(since.cells)
+        requests = lately.cells[: len(CODES)]
+        errors = sum(count for count, bad in zip(requests, _SERVER_ERRORS, strict=True) if bad)
         return Summary(
-            requests_per_s=sum(requests) / elapsed,
-            server_errors_per_s=sum(n for n, bad in zip(requests, _SERVER_ERRORS, strict=True) if bad)
-            / elapsed,
+            requests_per_s=sum(requests) / lately.elapsed_s,
+            server_errors_per_s=errors / lately.elapsed_s,
             time_to_first_token=_quantiles(TTFT, first),
             inter_token_latency=_quantiles(ITL, between),
             duration=_quantiles(DURATION, whole),
         )
+
+    def _increase_since(self, start: float, now: float, pool: Pool, counted: Cells) -> "_Increase | None":
+        """What was added since the newest sample at or before `start`, else since the oldest there is."""
+        usable = [s for s in self._samples if s.time < now and _slot(s, pool.name) == pool.slot]
+        if not usable:
+            return None
+        old = next((s for s in reversed(usable) if s.time <= start), usable[0])
+        return _Increase(now - old.time, _added(counted, old.pools[pool.name][1]))
 
 
 def quantile(q: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
@@ -110,14 +127,19 @@ def _counted(pool: Pool, sums: Sums) -> Cells:
     return cells
 
 
-def _increase(newest: Cells, oldest: Cells) -> Cells:
+def _slot(sample: _Sample, pool: str) -> int | None:
+    found = sample.pools.get(pool)
+    return None if found is None else found[0]
+
+
+def _added(newest: Cells, oldest: Cells) -> Cells:
     """What was added; a counter that went down was zeroed between the samples."""
     added = list(map(sub, newest, oldest))
     return added if min(added) >= 0 else newest
 
 
-def _split(cells: Cells) -> Iterable[Cells]:
-    at = 0
+def _histograms(cells: Cells) -> Iterator[Cells]:
+    at = len(CODES)
     for family in _LATENCIES:
         buckets = len(family.bounds) + 1
         yield cells[at : at + buckets]

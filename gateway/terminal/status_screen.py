@@ -22,7 +22,7 @@ def status_screen(status: Status) -> RenderableType:
 def _parts(status: Status) -> Iterator[RenderableType]:
     running = sum(worker.pid is not None for worker in status.workers)
     workers = f"{running} of {plural(len(status.workers), 'worker')}"
-    yield Text(f"vllm-gateway {status.version}, {workers}, picture {status.snapshot}", style="dim")
+    yield Text(f"vllm-gateway {status.version}, {workers}, snapshot {status.snapshot}", style="dim")
     yield _pools(status)
     yield _replicas(status)
     for warning in status.warnings:

@@ -27,7 +27,7 @@ from gateway.telemetry.families import (
     QUEUE_DEPTH,
 )
 from gateway.telemetry.scoreboard import Scoreboard
-from gateway.telemetry.summaries import History, Quantiles
+from gateway.telemetry.summaries import History, Quantiles, Summary
 from gateway.telemetry.sums import Sums, read
 
 
@@ -52,7 +52,10 @@ def build(source: Source, history: History, now: Clocks) -> Status:
         time=now.epoch,
         snapshot=snapshot.number,
         models=tuple(_model(name, snapshot) for name in snapshot.names.values()),
-        pools=tuple(_pool(pool, sums, history, conditions) for pool in snapshot.pools.values()),
+        pools=tuple(
+            _pool(pool, sums, history.summary(now.monotonic, pool, sums), conditions)
+            for pool in snapshot.pools.values()
+        ),
         replicas=replicas,
         workers=tuple(_workers(source, sums)),
         events=tuple(
@@ -131,8 +134,7 @@ def _model(name: ModelName, snapshot: Snapshot) -> ModelStatus:
     )
 
 
-def _pool(pool: Pool, sums: Sums, history: History, conditions: Mapping[str, str]) -> PoolStatus:
-    summary = history.summary(pool.name)
+def _pool(pool: Pool, sums: Sums, summary: Summary, conditions: Mapping[str, str]) -> PoolStatus:
     return PoolStatus(
         name=pool.name,
         replicas=tuple(replica.id for replica in pool.replicas),

@@ -1,6 +1,6 @@
 """The document of `GET /api/status`, as types: what a field means is said here, once.
 
-Times are seconds since the epoch, durations end in `_s`, rates are per second over the last minutes. Readers
+Times are seconds since the epoch, durations end in `_s`, rates are per second over the last minute. Readers
 must ignore fields they do not know: new ones may come in any release, none changes its meaning.
 """
 

@@ -33,6 +33,10 @@ def record(history: History, now: float, board: Scoreboard, pools: Sequence[Pool
     history.record(now, pools, read(board, LAYOUT.pools, 0))
 
 
+def summary(history: History, now: float, board: Scoreboard, pool: Pool = CHAT) -> Summary:
+    return history.summary(now, pool, read(board, LAYOUT.pools, 0))
+
+
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
@@ -58,37 +62,51 @@ def test_quantiles_grow_with_q_and_stay_within_the_bounds(counts: list[int], a: 
     assert 0 <= low <= high <= bounds[-1] or math.isclose(low, high)
 
 
-def test_rates_are_what_was_added_between_the_samples(board: Scoreboard) -> None:
+def test_rates_are_what_was_added_since_the_sample(board: Scoreboard) -> None:
     history = History()
     count(board, REQUESTS.name, CODES.index("200"), 1000)
     record(history, 100.0, board)
     count(board, REQUESTS.name, CODES.index("200"), 30)
     count(board, REQUESTS.name, CODES.index("503"), 10)
-    record(history, 110.0, board)
-    summary = history.summary("chat")
-    assert summary.requests_per_s == 4.0
-    assert summary.server_errors_per_s == 1.0
+    found = summary(history, 110.0, board)
+    assert (found.requests_per_s, found.server_errors_per_s) == (4.0, 1.0)
+
+
+def test_rates_look_back_a_minute_and_quantiles_five(board: Scoreboard) -> None:
+    history = History()
+    record(history, 0.0, board)
+    count(board, REQUESTS.name, 0, 6000)
+    count(board, TTFT.name, TTFT.bounds.index(0.1), 1)
+    record(history, 200.0, board)
+    count(board, REQUESTS.name, 0, 60)
+    found = summary(history, 260.0, board)
+    assert found.requests_per_s == 1.0
+    assert found.time_to_first_token.p50_s == pytest.approx(0.075)
 
 
 def test_quantiles_forget_what_was_before_the_window(board: Scoreboard) -> None:
     history = History(window_s=60)
     slow, fast = TTFT.bounds.index(60), TTFT.bounds.index(0.1)
-    count(board, TTFT.name, slow, 1000)
-    record(history, 0.0, board)
-    count(board, TTFT.name, slow, 1000)
-    record(history, 10.0, board)
+    for now in (0.0, 10.0):
+        count(board, TTFT.name, slow, 1000)
+        record(history, now, board)
     count(board, TTFT.name, fast, 10)
-    record(history, 70.0, board)
-    assert history.summary("chat").time_to_first_token.p95_s == pytest.approx(0.0975)
+    assert summary(history, 70.0, board).time_to_first_token.p95_s == pytest.approx(0.0975)
 
 
-def test_one_sample_says_nothing(board: Scoreboard) -> None:
+def test_samples_beyond_the_window_are_dropped(board: Scoreboard) -> None:
+    history = History(window_s=10)
+    for now in range(100):
+        record(history, float(now), board)
+    assert len(history) == 11
+
+
+def test_without_an_earlier_sample_nothing_is_said(board: Scoreboard) -> None:
     history = History()
-    assert history.summary("chat") == Summary()
-    count(board, REQUESTS.name, 0, 5)
+    assert summary(history, 1.0, board) == Summary()
     record(history, 1.0, board)
-    assert history.summary("chat") == Summary()
-    assert history.summary("another") == Summary()
+    assert summary(history, 1.0, board) == Summary()
+    assert summary(history, 2.0, board, Pool(name="another", slot=1)) == Summary()
 
 
 def test_a_name_that_moved_to_another_slot_starts_anew(board: Scoreboard) -> None:
@@ -97,11 +115,10 @@ def test_a_name_that_moved_to_another_slot_starts_anew(board: Scoreboard) -> Non
     count(board, REQUESTS.name, 0, 100, slot=2)
     moved = Pool(name="chat", slot=2)
     record(history, 0.0, board)
+    assert summary(history, 10.0, board, moved) == Summary()
     record(history, 10.0, board, [moved])
-    assert history.summary("chat") == Summary()
     count(board, REQUESTS.name, 0, 10, slot=2)
-    record(history, 20.0, board, [moved])
-    assert history.summary("chat").requests_per_s == 1.0
+    assert summary(history, 20.0, board, moved).requests_per_s == 1.0
 
 
 def test_a_slot_that_was_zeroed_counts_from_zero(board: Scoreboard) -> None:
@@ -109,5 +126,4 @@ def test_a_slot_that_was_zeroed_counts_from_zero(board: Scoreboard) -> None:
     count(board, REQUESTS.name, 0, 500)
     record(history, 0.0, board)
     count(board, REQUESTS.name, 0, -480)
-    record(history, 10.0, board)
-    assert history.summary("chat").requests_per_s == 2.0
+    assert summary(history, 10.0, board).requests_per_s == 2.0

@@ -86,7 +86,7 @@ def rendered(status: Status) -> list[str]:
 
 def test_everything_an_operator_asks_is_there() -> None:
     lines = rendered(STATUS)
-    assert "vllm-gateway 9.9, 1 of 2 workers, picture 4" in lines
+    assert "vllm-gateway 9.9, 1 of 2 workers, snapshot 4" in lines
     assert "chat gpt-4o 1 of 2 7 3 12.3 0.5 45 ms / 1.2 s -" in lines
     assert f"{A} chat up 1 min 7 5 2 37% chat-sql, chat-code" in lines
     assert f"{B} chat refused (connection refused) 1 min 7 - - - -" in lines
