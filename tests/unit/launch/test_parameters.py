@@ -1,6 +1,6 @@
 """Parameter counts of many architectures, against the reference implementation.
 
-`parameter_counts.json` holds reduced configs with the number of parameters that transformers 5.19 builds from them.
+`parameter_counts.json` holds reduced configs with the number of parameters that transformers 5.19 makes.
 """
 
 import json
