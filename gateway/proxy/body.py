@@ -35,8 +35,11 @@ class Body:
         self._timeout_s = settings.body_timeout_s
         self.length: int | None = None
 
-    def accept(self, headers: RequestHeaders) -> None:
-        """Check what the head says about the body, and invite a client that waits for `100 Continue`."""
+    def accept(self, headers: RequestHeaders, *, may_wait: bool) -> None:
+        """Check what the head says about the body, and invite a client that waits for `100 Continue`.
+
+        No HTTP/1.0 client does, whatever it says (RFC 9110, section 10.1.1): `may_wait` is False for those.
+        """
         encoding = headers.text(b"content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise UnsupportedBody(f"A request body with content-encoding {encoding[:32]!a} is not supported.")
@@ -46,7 +49,7 @@ class Body:
             if self.length > self._limit:
                 raise self._too_large()
         expectation = headers.get(b"expect")
-        if expectation is not None:
+        if expectation is not None and may_wait:
             if expectation.lower() != b"100-continue":
                 raise ExpectationFailed("Only the expectation 100-continue is supported.")
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -77,7 +77,7 @@ class Gateway:
                 self._keys.check(headers)
             if route.kind is Kind.INFERENCE:
                 body = Body(request.content, client, self._settings)
-                body.accept(headers)
+                body.accept(headers, may_wait=request.version >= HttpVersion11)
                 asked = await self._intake.read(headers, body)
                 await self._dispatcher.run(
                     self._job(asked, headers, answer, record, route, client, request.raw_path)
@@ -178,7 +178,9 @@ class Gateway:
             record.outcome = "error"
             # The rest of an unread body would be taken for the next request.
             close = not request.keep_alive or self.draining or not request.content.is_eof()
-            answer.whole(messages.error_message(error, _id_line(record), close=close), error.status)
+            head_only = request.method == "HEAD"
+            message = messages.error_message(error, _id_line(record), close=close, head_only=head_only)
+            answer.whole(message, error.status)
 
     def _conclude(self, answer: Answer, record: RequestRecord) -> None:
         self.running -= 1

@@ -44,6 +44,16 @@ NO_PENALTY = Ejection(consecutive_failures=10_000, penalty_s=0)
 """For tests in which failures must not move the traffic."""
 
 
+def chat(text: str = "hi", *, model: str = "chat", **more: Any) -> dict[str, Any]:
+    """The body of a chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+def completion(prompt: str = "hi", *, model: str = "chat", **more: Any) -> dict[str, Any]:
+    """The body of a completions request."""
+    return {"model": model, "prompt": prompt, **more}
+
+
 def sim(model: str = "chat", **options: Any) -> SimulatedReplica:
     """A replica whose engine takes no time."""
     return SimulatedReplica(SimOptions(model, **{"engine": FAST, **options}))
@@ -282,6 +292,8 @@ class Scripted:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.connections = 0
         self.requests: list[bytes] = []
+        self.written = 0
+        """For scripts that write much: how much they got rid of."""
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -303,8 +315,8 @@ class Scripted:
         self._tasks.add(task)
         try:
             await self._script(self, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the peer or the test has had enough
         finally:
             self._tasks.discard(task)
             writer.close()

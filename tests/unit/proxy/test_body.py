@@ -48,7 +48,7 @@ class Sent:
         )
 
     def accept(self) -> None:
-        self.body.accept(self._headers)
+        self.body.accept(self._headers, may_wait=True)
 
 
 async def test_a_body_that_is_there_is_read_at_once() -> None:
