@@ -14,11 +14,14 @@ import msgspec
 from gateway.launch.bootlog import BootLog
 from gateway.launch.memory.budget import NOTHING_MEASURED, Measured, Shape
 from gateway.launch.memory.device import Device
+from gateway.launch.memory.terms import GIB
 from gateway.launch.plan import PlannedInstance
 from gateway.launch.request import InstanceRequest
 
 FILE_NAME = "calibration.json"
 _FORMAT = 1
+_LEAST_CONTEXT = GIB // 4
+"""No process gets by with less, whatever a measurement says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Record:
     activation_bytes: int | None = None
     graph_bytes: int | None = None
     inside_bytes: int | None = None
+    context_bytes: int | None = None
     kv_tokens: int | None = None
 
 
@@ -63,6 +67,7 @@ class Calibration:
                 activation_bytes=exact.activation_bytes,
                 graph_bytes=exact.graph_bytes,
                 inside_bytes=exact.inside_bytes,
+                context_bytes=exact.context_bytes,
             )
         wanted = weights_key(request, shape, device)
         for record in self._records.values():
@@ -70,9 +75,18 @@ class Calibration:
                 return Measured(weights_bytes=record.weights_bytes)
         return NOTHING_MEASURED
 
-    def learned(self, planned: PlannedInstance, device: Device, log: BootLog) -> "Calibration":
-        """With the numbers of a start added; the same if the log told nothing."""
-        if log.is_empty:
+    def learned(
+        self, planned: PlannedInstance, device: Device, log: BootLog, used_bytes: int | None = None
+    ) -> "Calibration":
+        """With the numbers of a start added; the same if nothing was told.
+
+        Args:
+            planned: what was started.
+            device: one of its devices.
+            log: what its log said.
+            used_bytes: what its processes really hold of the device once it answers, if that is known.
+        """
+        if log.is_empty and used_bytes is None:
             return self
         record = Record(
             model=planned.request.name,
@@ -83,6 +97,7 @@ class Calibration:
             activation_bytes=log.activation_bytes,
             graph_bytes=None if log.graph_bytes is None else max(0, log.graph_bytes),
             inside_bytes=log.non_torch_bytes,
+            context_bytes=None if used_bytes is None else _context(planned, log, used_bytes),
             kv_tokens=log.kv_tokens,
         )
         return Calibration((*self._records.values(), record))
@@ -110,6 +125,7 @@ def run_key(request: InstanceRequest, shape: Shape, device: Device) -> str:
         shape.max_num_batched_tokens,
         shape.max_model_len,
         shape.enforce_eager,
+        shape.kv_cache_dtype,
         shape.task,
         tuple(request.args),
     )
@@ -131,6 +147,15 @@ def save_calibration(calibration: Calibration, folder: Path) -> None:
     scratch = folder / f"{FILE_NAME}.new"
     scratch.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
     scratch.replace(folder / FILE_NAME)
+
+
+def _context(planned: PlannedInstance, log: BootLog, used_bytes: int) -> int:
+    """What an instance holds beyond the terms that have a name."""
+    budget = planned.budget
+    weights = log.weights_bytes or budget.weights.size_bytes + budget.lora.size_bytes
+    graphs = max(0, log.graph_bytes or 0)
+    rest = used_bytes - planned.kv_bytes - weights - graphs - (log.non_torch_bytes or 0)
+    return max(rest, _LEAST_CONTEXT)
 
 
 def _plain(record: Record) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from gateway.config.launch import Gpu, Launch
 from gateway.config.schema import Config
 from gateway.launch.calibration import Calibration
 from gateway.launch.checkpoint import CheckpointError, find_model, read_adapter, read_model_files
+from gateway.launch.installed import installed_version
 from gateway.launch.inventory import GpuLibrary, list_gpus
 from gateway.launch.memory.device import Device, DeviceKind
 from gateway.launch.memory.model import Task
@@ -68,11 +69,12 @@ def requests_of(
         PlanningError: nothing is to be launched, or a model's files are missing or not modelled.
     """
     requests: list[InstanceRequest] = []
+    installed = installed_version(config.vllm_command, environ)
     for name, model in config.models.items():
         if model.launch is None:
             continue
         try:
-            version = _version(name, calibration)
+            version = installed or _known_version(name, calibration)
             requests.extend(from_config(name, model.launch, model.served_name, environ, version))
         except (CheckpointError, UnmodelledError) as error:
             raise PlanningError(f"{name}: {error}") from None
@@ -140,7 +142,7 @@ def _source(model: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else model
 
 
-def _version(name: str, calibration: Calibration) -> Version:
+def _known_version(name: str, calibration: Calibration) -> Version:
     """The version that started this model last time, or any model; else the newest known."""
     versions = [
         (record.model == name, parsed)

@@ -5,7 +5,7 @@ total`) is weights + LoRA + activation + graphs + inside + KV; the context lies 
 card.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.launch.memory.attention import DTYPE_BYTES, CacheFormat, resolve_kv_dtype
 from gateway.launch.memory.device import Device, DeviceKind, default_batch
@@ -38,7 +38,7 @@ class Measured:
     activation_bytes: int | None = None
     graph_bytes: int | None = None
     inside_bytes: int | None = None
-    block_tokens: int | None = None
+    context_bytes: int | None = None
 
 
 NOTHING_MEASURED = Measured()
@@ -126,9 +126,7 @@ def instance_budget(
     run, length = _run_shape(model, shape, device)
     dtype_bytes = DTYPE_BYTES.get(shape.dtype, 2)
     split = Split(shape.tp, shape.pp, device.capability, dtype_bytes)
-    geometry = cache_geometry(
-        model, _cache_request(model, quantization, shape, device, run, length, measured)
-    )
+    geometry = cache_geometry(model, _cache_request(model, quantization, shape, device, run, length))
     lora = lora_bytes(model, shape.lora, shape.tp, dtype_bytes) if shape.lora else 0
     return InstanceBudget(
         shape=shape,
@@ -137,7 +135,7 @@ def instance_budget(
         activation=_measured(measured.activation_bytes, Term(activation_bytes(model, run), Origin.FITTED)),
         graphs=_measured(measured.graph_bytes, Term(graph_bytes(model, run), Origin.FITTED)),
         inside=_measured(measured.inside_bytes, Term(inside_bytes(run), Origin.FITTED)),
-        context=Term(context_bytes(run), Origin.FITTED),
+        context=_measured(measured.context_bytes, Term(context_bytes(run), Origin.FITTED)),
         geometry=geometry,
         max_model_len=length,
         max_num_seqs=run.max_num_seqs,
@@ -174,9 +172,8 @@ def _cache_request(
     device: Device,
     run: RunShape,
     length: int,
-    measured: Measured,
 ) -> CacheRequest:
-    block = shape.block_tokens or measured.block_tokens or default_block_tokens(model, device)
+    block = shape.block_tokens or default_block_tokens(model, device)
     chunked = any(getattr(mixer, "reach", None) is Reach.CHUNKED for mixer in model.mixers)
     return CacheRequest(
         fmt=CacheFormat(
@@ -225,8 +222,3 @@ def _warnings(model: Model, shape: Shape, device: Device, length: int) -> tuple[
     if shape.pp > 1:
         found.append("pipeline stages differ in size; the numbers are those of the fullest one")
     return tuple(found)
-
-
-def with_shape(budget: InstanceBudget, **changes: object) -> Shape:
-    """The instance's options with some of them changed."""
-    return replace(budget.shape, **changes)  # type: ignore[arg-type]

@@ -119,6 +119,8 @@ class CacheGeometry:
 
     @property
     def _aligns_states(self) -> bool:
+        if all(group.cache.kind is CacheKind.STATE for group in self.groups):
+            return False  # Models without attention have no prefix caching.
         asked = self.request.prefix_caching
         return self.request.version.caches_recurrent_prefixes if asked is None else asked
 

@@ -23,7 +23,9 @@ class Quantization:
     """The quantisation of a whole model."""
 
     scheme: Scheme | None
-    """None: nothing is quantised."""
+    """As it lies in memory; None: nothing is quantised."""
+    stored: Scheme | None = None
+    """As it lies in the files; None: there it is not quantised."""
     ignored: tuple[str, ...] = ()
     """Module names or patterns that stay in 16 bit."""
     head: bool = False
@@ -58,11 +60,10 @@ def read_quantization(config: Json, override: str | None, capability: int | None
     section = _section(config)
     if not section:
         return _from_flag(override, capability) if override else NO_QUANTIZATION
-    scheme = read_scheme(section)
-    if scheme is not None:
-        scheme = for_capability(scheme, capability)
+    stored = read_scheme(section)
+    scheme = None if stored is None else for_capability(stored, capability)
     ignored = tuple(str(item) for key in _IGNORE_KEYS for item in items(section.get(key)))
-    return Quantization(scheme, ignored, bool(section.get("lm_head")), _kv_cache_dtype(section))
+    return Quantization(scheme, stored, ignored, bool(section.get("lm_head")), _kv_cache_dtype(section))
 
 
 def for_capability(scheme: Scheme, capability: int | None) -> Scheme:

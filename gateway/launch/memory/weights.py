@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.launch.memory.allocator import allocated_bytes
+from gateway.launch.memory.formats import Scheme
 from gateway.launch.memory.inventory import Matrix, embedding, head, layer_matrices
 from gateway.launch.memory.model import Model
 from gateway.launch.memory.parallel import stages
@@ -88,18 +89,25 @@ def _rope_bytes(model: Model) -> int:
 
 
 def _stored_bytes(matrix: Matrix, quantization: Quantization | None, dtype_bytes: int) -> int:
-    if matrix.linear and quantization is not None and quantization.covers(matrix.module, matrix.layer):
-        scheme = quantization.scheme
-        if scheme is not None:
-            return matrix.count * scheme.matrix_bytes(matrix.out_features, matrix.in_features)
-    return matrix.elements * dtype_bytes
+    """Bytes in the files."""
+    return _scheme_bytes(matrix, quantization, quantization.stored if quantization else None, dtype_bytes)
+
+
+def _scheme_bytes(
+    matrix: Matrix, quantization: Quantization | None, scheme: Scheme | None, dtype_bytes: int
+) -> int:
+    if quantization is None or scheme is None or not matrix.linear:
+        return matrix.elements * dtype_bytes
+    if not quantization.covers(matrix.module, matrix.layer):
+        return matrix.elements * dtype_bytes
+    return matrix.count * scheme.matrix_bytes(matrix.out_features, matrix.in_features)
 
 
 def _kernel_bytes(matrix: Matrix, quantization: Quantization | None, split: Split) -> int:
-    """Bytes after the MXFP4 kernels have padded the experts (vLLM `quantization/mxfp4.py`)."""
+    """Bytes in memory; the MXFP4 kernels pad the experts (vLLM `quantization/mxfp4.py`)."""
     scheme = quantization.scheme if quantization is not None else None
     if scheme is None or scheme.name != "mxfp4" or "experts|" not in matrix.module:
-        return _stored_bytes(matrix, quantization, split.dtype_bytes)
+        return _scheme_bytes(matrix, quantization, scheme, split.dtype_bytes)
     first = "gate_proj" in matrix.module
     hidden = matrix.in_features if first else matrix.out_features
     inner = matrix.out_features // 2 if first else matrix.in_features

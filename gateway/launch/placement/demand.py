@@ -58,20 +58,41 @@ def demand_of(request: InstanceRequest, devices: Sequence[Device], measured: Mea
     Raises:
         UnmodelledError: it cannot run on any of the devices; the message says why.
     """
-    options, problem = [], "there is no device for it"
+    problems: list[str] = []
+    options = []
     for tp in _sizes(request, len(devices)):
-        budgets = []
-        for device in devices:
-            try:
-                budgets.append(_budget(request, tp, device, measured))
-            except UnmodelledError as error:
-                budgets.append(None)
-                problem = str(error)
+        budgets = _budgets(request, tp, devices, measured, problems)
         if any(budget is not None for budget in budgets):
-            options.append(Option(tp, request.pipeline_parallel, tuple(budgets)))
+            options.append(Option(tp, request.pipeline_parallel, budgets))
     if not options:
-        raise UnmodelledError(f"{request.label}: {problem}")
+        reason = problems[-1] if problems else "none of the devices may be used for it"
+        raise UnmodelledError(f"{request.label}: {reason}")
     return Demand(request, tuple(options))
+
+
+def _budgets(
+    request: InstanceRequest,
+    tp: int,
+    devices: Sequence[Device],
+    measured: Measurements,
+    problems: list[str],
+) -> tuple[InstanceBudget | None, ...]:
+    """One budget per device, computed once for each kind; what is wrong is added to `problems`."""
+    known: dict[tuple[str, int, DeviceKind], InstanceBudget | None] = {}
+    budgets: list[InstanceBudget | None] = []
+    for device in devices:
+        kind = (device.name, device.total_bytes, device.kind)
+        if not _may_use(request, tp, device):
+            budgets.append(None)
+            continue
+        if kind not in known:
+            try:
+                known[kind] = _budget(request, tp, device, measured)
+            except UnmodelledError as error:
+                known[kind] = None
+                problems.append(str(error))
+        budgets.append(known[kind])
+    return tuple(budgets)
 
 
 def least_kv_bytes(request: InstanceRequest, budget: InstanceBudget) -> int:
@@ -134,13 +155,13 @@ def _sizes(request: InstanceRequest, devices: int) -> tuple[int, ...]:
     return tuple(size for size in fitting if size == 1 or not tensor_parallel_problem(request.model, size))
 
 
-def _budget(
-    request: InstanceRequest, tp: int, device: Device, measured: Measurements
-) -> InstanceBudget | None:
+def _may_use(request: InstanceRequest, tp: int, device: Device) -> bool:
     if request.gpus is not None and device.index not in request.gpus:
-        return None
-    if device.kind is DeviceKind.CPU and tp * request.pipeline_parallel > 1:
-        return None
+        return False
+    return device.kind is DeviceKind.CUDA or tp * request.pipeline_parallel == 1
+
+
+def _budget(request: InstanceRequest, tp: int, device: Device, measured: Measurements) -> InstanceBudget:
     shape = _shape(request, tp, device)
     return instance_budget(
         request.model,

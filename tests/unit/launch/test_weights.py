@@ -138,6 +138,16 @@ def test_float32_files_are_loaded_in_sixteen_bit() -> None:
     assert half == full
 
 
+def test_a_sixteen_bit_checkpoint_quantised_while_loading_is_counted_in_eight() -> None:
+    model = read_model(llama_config())
+    online = read_quantization({}, "fp8", 90)
+    by_header = weights_term(model, online, Split(), Checkpoint(_headers(model)))
+    by_config = weights_term(model, online, Split(), UNKNOWN_CHECKPOINT)
+    assert by_header.size_bytes == pytest.approx(by_config.size_bytes, rel=0.002)
+    full = weights_term(model, NO_QUANTIZATION, Split(), UNKNOWN_CHECKPOINT)
+    assert by_config.size_bytes < 0.9 * full.size_bytes
+
+
 def test_tensors_that_vllm_does_not_load_are_not_counted() -> None:
     model = read_model(llama_config())
     tensors = _headers(model)
