@@ -65,10 +65,14 @@ class Answer:
 
     def write(self, data: bytes) -> None:
         """Pass a piece of the body on."""
-        self.body_bytes += len(data)
+        size = len(data)
+        self.body_bytes += size
         if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._send(data)
+            data = b"%x\r\n%b\r\n" % (size, data)
+        if self.begun:
+            self._client.write(data)
+        else:
+            self._send(data)
 
     def finish(self, data: bytes = b"") -> None:
         """Pass the last piece on, and end the body."""

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 
 from gateway.proxy.job import Job
-from gateway.proxy.relay import Failure, Relay
+from gateway.proxy.outcome import Failure
+from gateway.proxy.relay import Relay
 
 SWEEP_S = 0.25
 

@@ -2,53 +2,22 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
+from gateway.proxy.again import Again, HeldAnswer, Interrupted, Unanswered, break_off, error_of
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.errors import (
-    ClientGone,
-    ConnectFailed,
-    FirstByteTimeout,
-    GatewayError,
-    IdleTimeout,
-    NoReplica,
-    ReplicaFailed,
-    ShuttingDown,
-    TotalTimeout,
-)
+from gateway.proxy.errors import ClientGone, ConnectFailed, GatewayError, NoReplica
 from gateway.proxy.job import Job
 from gateway.proxy.lease import Lease, LiveReplica
 from gateway.proxy.live import LiveFleet
-from gateway.proxy.relay import Ended, Failure, Relay
+from gateway.proxy.outcome import Ended, Failure
+from gateway.proxy.relay import Relay
+from gateway.proxy.resume.request import closing_events, continuation
 from gateway.proxy.retry import RetryBudget, is_replica_fault, retry_reason
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream.connection import Connection
 
-_ERRORS: dict[Failure, type[GatewayError]] = {
-    Failure.FIRST_BYTE_TIMEOUT: FirstByteTimeout,
-    Failure.IDLE_TIMEOUT: IdleTimeout,
-    Failure.TOTAL_TIMEOUT: TotalTimeout,
-    Failure.SHUTDOWN: ShuttingDown,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """An attempt that may be repeated elsewhere, and what the client gets when it isn't.
-
-    That is `error`, or, where there is none, the replica's own error answer that `relay` holds back.
-    """
-
-    reason: str
-    relay: Relay | None = None
-    error: GatewayError | None = None
-
-    def give_up(self) -> None:
-        """Nobody else is asked."""
-        if self.error is not None:
-            raise self.error
-        assert self.relay is not None
-        self.relay.pass_held_on()
+_FINAL = frozenset((Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN))
+"""The request's own end: another replica would not change it."""
 
 
 class Dispatcher:
@@ -73,22 +42,28 @@ class Dispatcher:
                 await self._elsewhere(job, tried, again)
         finally:
             self._budget.active -= 1
+            if job.tape is not None:
+                job.tape.close()
 
     async def _elsewhere(self, job: Job, tried: set[str], again: Again | None) -> None:
         retries = self._fleet.snapshot.retries
         while again is not None:
-            if len(tried) > retries.attempts or not self._budget.may_retry(
-                retries.budget, retries.min_concurrent
-            ):
-                again.give_up()
+            if len(tried) > retries.attempts:
+                again.give_up(job)
                 return
             try:
                 lease = await self._lease(job, tried)
             except NoReplica:
                 # The failed attempt's own story says more than "nobody is left".
-                again.give_up()
+                again.give_up(job)
                 return
-            job.pool.meter.retry(again.reason)
+            # The budget keeps a dying pool from being hammered. A healthy replica can take what a dead one
+            # left behind, all at once: nothing is lost then.
+            if not (lease.replica.is_well() or self._budget.may_retry(retries)):
+                lease.release()
+                again.give_up(job)
+                return
+            again.go_on(job)
             with self._budget.retrying():
                 again = await self._one(job, lease, tried)
 
@@ -110,7 +85,7 @@ class Dispatcher:
         except ConnectFailed as error:
             replica.failed(self._fleet.snapshot.ejection)
             told = ConnectFailed(f"The replica can't be reached: {error.message}.", retry_after_s=1.0)
-            return Again("connect", error=told)
+            return Interrupted(told) if job.answer.begun else Unanswered("connect", told)
         except ClientGone:
             replica.undecided()
             raise
@@ -118,37 +93,54 @@ class Dispatcher:
             lease.release()
         ended = relay.outcome.result()
         job.record.stream = relay.streaming
-        job.record.first_byte_at = relay.first_byte_at
+        job.record.first_byte_at = job.record.first_byte_at or relay.first_byte_at
         if ended.failure is None:
             replica.succeeded()
+            if job.tape is not None and job.tape.rejoin is not None:
+                job.pool.meter.resumed("resumed")
             return None
         if is_replica_fault(ended, relay.status):
             replica.failed(self._fleet.snapshot.ejection)
-        if job.answer.begun:
-            self._break_off(job, relay, ended)
-            return None
-        return self._unbegun(job, relay, ended)
+        return self._begun(job, relay, ended) if job.answer.begun else self._unbegun(job, relay, ended)
 
     def _unbegun(self, job: Job, relay: Relay, ended: Ended) -> Again | None:
         """What follows a failure of which the client has seen nothing."""
         reason = retry_reason(ended, relay.status, relay.held_body)
-        repeatable = reason is not None and (job.upload is None or not job.upload.started)
+        if job.upload is not None and job.upload.started:
+            reason = None
         if ended.failure is Failure.STATUS:
-            if repeatable and reason is not None:
-                return Again(reason, relay)
+            if reason is not None:
+                return HeldAnswer(reason, relay)
             relay.pass_held_on()
             return None
-        error = _error_of(ended)
-        if repeatable and reason is not None:
-            return Again(reason, error=error)
+        error = error_of(ended)
+        if reason is not None:
+            return Unanswered(reason, error)
         raise error
 
-    def _break_off(self, job: Job, relay: Relay, ended: Ended) -> None:
-        """The client has part of an answer that can't be finished."""
-        job.pool.meter.broken()
-        job.record.outcome, job.record.error = "broken", ended.detail
-        event = relay.error_event or _error_of(ended).event()
-        job.answer.break_off(event if relay.streaming else b"")
+    def _begun(self, job: Job, relay: Relay, ended: Ended) -> Again | None:
+        """What follows a failure in the middle of an answer."""
+        error = error_of(ended)
+        event = relay.error_event or error.event()
+        tape = job.tape
+        if not relay.streaming and tape is None:
+            break_off(job, ended.detail, b"")
+            return None
+        if tape is None or ended.failure in _FINAL:
+            job.pool.meter.resumed("off")
+            break_off(job, ended.detail, event)
+            return None
+        if tape.finished:
+            job.answer.finish(closing_events(job.body, tape))
+            job.pool.meter.resumed("resumed")
+            return None
+        body = continuation(job.route.path, job.asked_body, tape)
+        if isinstance(body, str):
+            job.pool.meter.resumed(body)
+            break_off(job, ended.detail, event)
+            return None
+        job.body = body
+        return Interrupted(error, relay.error_event)
 
     async def _exchange(self, job: Job, replica: LiveReplica) -> Relay:
         """One request and its answer, on a kept connection if there is one, else on a new one."""
@@ -199,12 +191,6 @@ class Dispatcher:
             raise
         finally:
             pump.cancel()
-
-
-def _error_of(ended: Ended) -> GatewayError:
-    assert ended.failure is not None
-    kind = _ERRORS.get(ended.failure, ReplicaFailed)
-    return kind(f"The answer could not be completed: {ended.detail}.", retry_after_s=1.0)
 
 
 def _is_stale(relay: Relay) -> bool:

@@ -20,6 +20,7 @@ from gateway.proxy.identity import ClientKeys, RequestIds
 from gateway.proxy.intake import Asked, Intake
 from gateway.proxy.job import Job
 from gateway.proxy.live import LiveFleet
+from gateway.proxy.resume.memory import ResumeMemory
 from gateway.proxy.routes import Kind, Route, Routes
 from gateway.proxy.settings import Settings
 from gateway.telemetry.meters import WorkerMeter
@@ -49,7 +50,8 @@ class Gateway:
         self._routes = Routes(settings.extra_routes)
         self._ids = RequestIds()
         self._keys = ClientKeys(settings.client_keys)
-        self._intake = Intake(fleet)
+        memory = ResumeMemory(settings.resume_stream_bytes, settings.resume_worker_bytes, meter)
+        self._intake = Intake(fleet, memory)
         self._reusable = AlreadySent(keep_alive=True)
         self._spent = AlreadySent(keep_alive=False)
         self.draining = False
@@ -78,7 +80,7 @@ class Gateway:
             if route.kind is Kind.INFERENCE:
                 body = Body(request.content, client, self._settings)
                 body.accept(headers, may_wait=request.version >= HttpVersion11)
-                asked = await self._intake.read(headers, body)
+                asked = await self._intake.read(route, headers, body)
                 await self._dispatcher.run(
                     self._job(asked, headers, answer, record, route, client, request.raw_path)
                 )
@@ -128,6 +130,7 @@ class Gateway:
             asked.body,
             asked.priority,
             asked.upload,
+            asked.tape,
         )
 
     # -- answers that need no replica --

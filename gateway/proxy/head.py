@@ -21,6 +21,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     model: Any = None
     stream: Any = None
     priority: Any = None
+    return_token_ids: Any = None
 
     @property
     def model_name(self) -> str | None:
@@ -55,7 +56,12 @@ def _read_leniently(body: bytes, strict: Exception) -> RequestHead:
         raise BadRequest(f"The body is not valid JSON: {strict}", param="body") from None
     if not isinstance(document, dict):
         raise BadRequest("The body must be a JSON object.", param="body")
-    return RequestHead(document.get("model"), document.get("stream"), document.get("priority"))
+    return RequestHead(
+        document.get("model"),
+        document.get("stream"),
+        document.get("priority"),
+        document.get("return_token_ids"),
+    )
 
 
 # One token of a JSON text as far as nesting is concerned. Numbers and literals fall between the matches.

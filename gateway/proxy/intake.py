@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
-from gateway.fleet.snapshot import ModelName
+from gateway.fleet.snapshot import ModelName, ResumeMode
 from gateway.proxy.body import Body
 from gateway.proxy.errors import BadRequest, ModelNotFound
 from gateway.proxy.head import read_head, splice_model
 from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.live import LiveFleet, LivePool
 from gateway.proxy.multipart import ModelField, boundary_of
+from gateway.proxy.resume.memory import ResumeMemory
+from gateway.proxy.resume.request import with_token_ids
+from gateway.proxy.resume.tape import Tape
+from gateway.proxy.routes import Route
 from gateway.proxy.upload import Upload
 
 _SHOWN_NAME = 256  # of an unknown name in an error; clients have sent whole prompts as model names
@@ -23,15 +27,17 @@ class Asked:
     body: bytes
     priority: int = 0
     upload: Upload | None = None
+    tape: Tape | None = None
 
 
 class Intake:
     """Reads just enough of a body to know its model."""
 
-    def __init__(self, fleet: LiveFleet) -> None:
+    def __init__(self, fleet: LiveFleet, memory: ResumeMemory) -> None:
         self._fleet = fleet
+        self._memory = memory
 
-    async def read(self, headers: RequestHeaders, body: Body) -> Asked:
+    async def read(self, route: Route, headers: RequestHeaders, body: Body) -> Asked:
         """Find the model. Raises the errors of `Body`, `BadRequest` and `ModelNotFound`."""
         content_type = headers.get(b"content-type")
         if content_type is not None and content_type.lower().startswith(b"multipart/form-data"):
@@ -44,7 +50,11 @@ class Intake:
         pool, model = self._find(name)
         if name is not None and model.upstream != name:
             data = splice_model(data, model.upstream)
-        return Asked(pool, model, data, self._priority(headers, pool, head.priority))
+        tape = None
+        if head.stream is True and route.resumable and pool.view.resume is ResumeMode.EXACT:
+            data = with_token_ids(data)
+            tape = self._memory.tape(client_asked_for_ids=head.return_token_ids is True)
+        return Asked(pool, model, data, self._priority(headers, pool, head.priority), tape=tape)
 
     def _find(self, name: str | None) -> tuple[LivePool, ModelName]:
         found = self._fleet.find(name)

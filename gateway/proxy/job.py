@@ -8,6 +8,7 @@ from gateway.proxy.front import ClientConnection
 from gateway.proxy.headers import request_head
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.live import LivePool
+from gateway.proxy.resume.tape import Tape
 from gateway.proxy.routes import Route
 from gateway.proxy.upload import Upload
 from gateway.telemetry.record import RequestRecord
@@ -33,6 +34,12 @@ class Job:
     body: bytes
     priority: int
     upload: Upload | None
+    tape: Tape | None
+    asked_body: bytes = b""
+    """The body of the first attempt, where a later one may have to continue the answer."""
+
+    def __post_init__(self) -> None:
+        self.asked_body = self.body
 
     def head(self, replica: LiveReplica) -> bytes:
         """The request's head as that replica is to read it."""

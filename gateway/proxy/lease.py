@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.fleet.ejection import failed, succeeded
-from gateway.fleet.snapshot import Ejection, Replica
+from gateway.fleet.ejection import Standing, failed, succeeded
+from gateway.fleet.snapshot import Ejection, Replica, State
 from gateway.proxy.upstream.pool import ConnectionPool
 from gateway.telemetry.meters import ReplicaMeter
 from gateway.telemetry.scoreboard import Scoreboard
@@ -26,6 +26,11 @@ class LiveReplica:
         self.connections = ConnectionPool(view.id, meter)
         self.served_by = b"x-served-by: " + view.id.partition("://")[2].encode("ascii", "replace") + b"\r\n"
         self.update(view)
+
+    def is_well(self) -> bool:
+        """Whether both probes and requests speak well of it."""
+        good = self._board.standing(self.view.slot, time.monotonic()) is Standing.GOOD
+        return good and self.view.state is State.UP
 
     def failed(self, rules: Ejection) -> None:
         """A request failed by this replica's fault: note it where all workers see it."""

@@ -12,46 +12,18 @@ here, whatever the framing says. And a stream without its end marker is cut, how
 
 import asyncio
 import time
-from dataclasses import dataclass
-from enum import Enum
 
+from gateway.proxy.events import ABORTED, ERROR_EVENT, WholeEvents, engine_failure
 from gateway.proxy.headers import ResponseHeaders
 from gateway.proxy.job import Job
 from gateway.proxy.lease import LiveReplica
+from gateway.proxy.outcome import Ended, Failure
+from gateway.proxy.resume.rejoin import NotAContinuation
 from gateway.proxy.upstream.connection import Connection
 
 HELD_LIMIT_BYTES = 64 << 10
 """Longest error answer that is held back until it is clear whether another replica is asked."""
-EVENT_LIMIT_BYTES = 1 << 20
-"""Longest event that is completed before it is passed on; anything longer goes through in pieces."""
-
 HELD_STATUSES = frozenset((429, 500, 502, 503))
-_ERROR_EVENT = b'data: {"error"'
-_ERROR_LINE = b"\n" + _ERROR_EVENT
-_ABORTED = b'"finish_reason":"abort"'
-
-
-class Failure(Enum):
-    """Why an attempt did not end well."""
-
-    CLOSED = "closed"
-    STATUS = "status"
-    ERROR_EVENT = "error_event"
-    ABORTED = "aborted"
-    TRUNCATED = "truncated"
-    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
-    IDLE_TIMEOUT = "idle_timeout"
-    TOTAL_TIMEOUT = "total_timeout"
-    SHUTDOWN = "shutdown"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How an attempt ended. All good: neither `failure` nor `client_gone`."""
-
-    failure: Failure | None = None
-    detail: str = ""
-    client_gone: bool = False
 
 
 class Relay:
@@ -60,7 +32,6 @@ class Relay:
     __slots__ = (
         "_added",
         "_answer",
-        "_carry",
         "_connection",
         "_ends",
         "_headers",
@@ -68,6 +39,8 @@ class Relay:
         "_last_event",
         "_meter",
         "_take",
+        "_tape",
+        "_whole",
         "error_event",
         "first_byte_at",
         "job",
@@ -75,7 +48,6 @@ class Relay:
         "last_progress",
         "outcome",
         "reason",
-        "saw_end",
         "status",
         "streaming",
     )
@@ -85,12 +57,14 @@ class Relay:
         self._answer = job.answer
         self._ends = job.route.ends
         self._meter = job.pool.meter
+        self._tape = job.tape
         self._added = job.request_id + replica.served_by
         # Resolves with the end of the attempt.
         self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._connection: Connection | None = None
-        self._take = self._first
-        self._carry = b""
+        # A plain function: a bound method would be a cycle and keep bodies alive until they are collected.
+        self._take = Relay._first
+        self._whole = WholeEvents()
         self._held: list[bytes] = []
         self._last_event = 0.0
         self.last_progress = 0.0
@@ -99,7 +73,6 @@ class Relay:
         self.reason = b""
         self._headers = ResponseHeaders(())
         self.streaming = False
-        self.saw_end = False
         self.error_event = b""
         self.last_data = b""
 
@@ -149,15 +122,15 @@ class Relay:
 
     # -- the replica's side (`gateway.proxy.upstream.connection.Exchange`) --
 
-    def received(self, parts: list[bytes], *, complete: bool) -> None:
+    def received(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         """Take what one read brought."""
         self.last_progress = time.monotonic()
-        self._take(parts[0] if len(parts) == 1 else b"".join(parts), complete)
+        self._take(self, data, complete)
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""
         self._connection = None
-        if self.saw_end:
+        if self.streaming and self._saw_end():
             # The answer was all there; only its framing was not finished.
             self._answer.finish()
             self._end(Ended())
@@ -181,13 +154,20 @@ class Relay:
         assert connection is not None
         self.status, self.reason = connection.status, connection.reason
         self._headers = ResponseHeaders(connection.headers)
-        if self.status in HELD_STATUSES:
-            self._take = self._hold
+        if self.status in HELD_STATUSES or (self._answer.begun and not self._goes_on()):
+            self._take = Relay._hold
+        elif self._answer.begun:
+            self.streaming = True
+            self._take = Relay._events
         else:
             self._prepare()
             self.streaming = self._headers.is_event_stream
-            self._take = self._events if self.streaming else self._plain
-        self._take(data, complete)
+            self._take = Relay._events if self.streaming else Relay._plain
+        self._take(self, data, complete)
+
+    def _goes_on(self) -> bool:
+        """Whether this can be the rest of a stream that another replica began."""
+        return self.status == 200 and self._headers.is_event_stream  # noqa: PLR2004
 
     def _prepare(self) -> None:
         self.first_byte_at = self.last_progress
@@ -198,9 +178,13 @@ class Relay:
         if complete:
             self._connection = None  # it is free for others; only the verdict on the answer is open
             self._end(Ended(Failure.STATUS, f"HTTP {self.status}"))
-        elif sum(map(len, self._held)) > HELD_LIMIT_BYTES:
+        elif sum(map(len, self._held)) <= HELD_LIMIT_BYTES:
+            return
+        elif self._answer.begun:
+            self._end(Ended(Failure.STATUS, f"HTTP {self.status}"))
+        else:
             self._prepare()
-            self._take = self._plain
+            self._take = Relay._plain
             self._plain(self.held_body, complete=False)
 
     # -- passing on --
@@ -214,54 +198,53 @@ class Relay:
             self._answer.write(data)
 
     def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
-        if self._carry or not data.endswith(b"\n\n"):
-            data = self._whole_events(data, everything=complete)
+        if self._whole.carry or not data.endswith(b"\n\n"):
+            data = self._whole.take(data, everything=complete)
         if data:
             if self._last_event:
                 self._meter.itl.observe(self.last_progress - self._last_event)
             self._last_event = self.last_progress
-            if not self._is_healthy(data):
+            if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
                 return
             self.last_data = data
-            if not complete:
+            if self._tape is not None:
+                data = self._edited(data)
+            if data and not complete:
                 self._answer.write(data)
         if complete:
             self._finish_stream(data)
 
-    def _whole_events(self, data: bytes, *, everything: bool) -> bytes:
-        """Data up to the end of its last whole event; the rest is carried over to the next read."""
-        data = self._carry + data
-        if everything or len(data) > EVENT_LIMIT_BYTES:
-            self._carry = b""
-            return data
-        end = data.rfind(b"\n\n") + 2
-        if end == 1:
-            end = 0
-        self._carry = data[end:]
-        return data[:end]
+    def _edited(self, data: bytes) -> bytes:
+        """What the client is to see of the events, while the tape remembers the rest."""
+        assert self._tape is not None
+        try:
+            return self._tape.edit(data)
+        except NotAContinuation:
+            self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
+            return b""
 
-    def _is_healthy(self, data: bytes) -> bool:
-        """Look for what vLLM says when it can't go on, and for the end marker, without parsing any event.
-
-        The searched bytes can't occur inside a JSON string: quotes and line feeds are escaped there.
-        """
-        if data.startswith(_ERROR_EVENT) or _ERROR_LINE in data:
-            start = 0 if data.startswith(_ERROR_EVENT) else data.index(_ERROR_LINE) + 1
-            if start:
-                self._answer.write(data[:start])
-            self.error_event = data[start:].partition(b"\n\n")[0] + b"\n\n"
-            self._end(Ended(Failure.ERROR_EVENT, "the engine reported an error"))
+    def _stop_at_failure(self, data: bytes) -> bool:
+        """Pass on what came before the engine gave up, if it did."""
+        failed = engine_failure(data)
+        if failed is None:
             return False
-        if _ABORTED in data:
-            self._end(Ended(Failure.ABORTED, "the engine aborted the request"))
-            return False
-        for marker in self._ends:
-            if marker in data:
-                self.saw_end = True
+        before = data[: failed.start]
+        if before and self._tape is not None:
+            before = self._edited(before)
+        if before:
+            self._answer.write(before)
+        self.error_event = failed.event
+        self._end(Ended(failed.failure, failed.detail))
         return True
 
+    def _saw_end(self) -> bool:
+        """Whether the last events hold the end marker; it is never cut, because events are whole here."""
+        return any(marker in self.last_data for marker in self._ends)
+
     def _finish_stream(self, data: bytes) -> None:
-        if self._ends and not self.saw_end:
+        if self.outcome.done():
+            return
+        if self._ends and not self._saw_end():
             if data:
                 self._answer.write(data)
             self._end(Ended(Failure.TRUNCATED, "the stream ended without its end marker"))

@@ -7,7 +7,8 @@ or it said itself that it did not take the request. A 4xx is the client's and is
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.proxy.relay import Ended, Failure
+from gateway.fleet.snapshot import Retries
+from gateway.proxy.outcome import Ended, Failure
 
 _RETRIED_STATUSES = {429: "status_429", 502: "status_502", 503: "status_503"}
 # How vLLM says that the process goes away (0.32, default and --shutdown-timeout) and that the engine died.
@@ -57,9 +58,9 @@ class RetryBudget:
         self.active = 0
         self._retrying = 0
 
-    def may_retry(self, share: float, at_least: int) -> bool:
+    def may_retry(self, rules: Retries) -> bool:
         """Whether one more retry fits."""
-        return self._retrying < max(at_least, share * self.active)
+        return self._retrying < max(rules.min_concurrent, rules.budget * self.active)
 
     @contextmanager
     def retrying(self) -> Iterator[None]:

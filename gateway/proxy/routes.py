@@ -26,12 +26,14 @@ class Route:
     """A path that is served.
 
     `ends` are the lines one of which every complete stream of it holds; empty where nothing is known. The
-    line feeds make them safe to search for: inside a JSON string they would be escaped.
+    line feeds make them safe to search for: inside a JSON string they would be escaped. `resumable` says that
+    another replica can go on with a stream of it.
     """
 
     kind: Kind
     path: str
     ends: tuple[bytes, ...] = ()
+    resumable: bool = False
 
 
 _STREAM_ENDS = {
@@ -42,6 +44,7 @@ _STREAM_ENDS = {
         *(b"event: response.completed\n", b"event: response.incomplete\n", b"event: response.failed\n"),
     ),
 }
+_RESUMABLE = frozenset(("/v1/chat/completions", "/v1/completions"))
 _OUTSIDE_V1 = (
     *("/tokenize", "/detokenize", "/pooling", "/classify", "/score", "/rerank"),
     *("/v2/rerank", "/v2/embed", "/generative_scoring"),
@@ -62,7 +65,10 @@ class Routes:
 
     def __init__(self, extra: Collection[str] = ()) -> None:
         known = (*_STREAM_ENDS, *_OUTSIDE_V1, *extra)
-        self._posts = {path: Route(Kind.INFERENCE, path, _STREAM_ENDS.get(path, ())) for path in known}
+        self._posts = {
+            path: Route(Kind.INFERENCE, path, _STREAM_ENDS.get(path, ()), path in _RESUMABLE)
+            for path in known
+        }
         self._gets = {
             "/v1/models": Route(Kind.MODELS, "/v1/models"),
             "/health": Route(Kind.HEALTH, "/health"),

@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     header_count: int = 128
     connections: int = 16384
     keepalive_s: float = 75.0
+    shutdown_grace_s: float = 60.0
     forward_authorization: bool = False
     trust_forwarded: bool = False
     client_keys: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from gateway.proxy.dispatch import Dispatcher
 from gateway.proxy.front import FrontServer
 from gateway.proxy.gateway import Gateway
 from gateway.proxy.live import LiveFleet
-from gateway.proxy.relay import Failure
+from gateway.proxy.outcome import Failure
 from gateway.proxy.settings import Settings
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.layout import Layout
@@ -56,7 +56,8 @@ class Worker:
         self._gateway = Gateway(boot.settings, self._fleet, dispatcher, self._meter, self._observer())
         self._front = FrontServer(self._gateway.handle, self._meter, **_server_options(boot.settings))
         self._stopping = asyncio.Event()
-        self._grace_s = ORPHAN_GRACE_S
+        self._grace_s = boot.settings.shutdown_grace_s
+        self._finishing: asyncio.Timeout | None = None
 
     def _observer(self) -> Callable[[RequestRecord], None]:
         return self._log.write if self._log is not None else lambda _: None
@@ -64,8 +65,9 @@ class Worker:
     async def run(self) -> None:
         """Serve until control, a signal or the end of control says stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        # A terminal's Ctrl-C reaches the whole process group; control hears it too and says what to do.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
         listening = asyncio.create_task(self._listen_to_control())
         sweeping = asyncio.create_task(self._sweep())
         servers = [
@@ -95,13 +97,19 @@ class Worker:
                 case Picture():
                     self._fleet.apply(message.snapshot)
                 case Stop():
-                    self._grace_s = message.grace_s
-                    self._stopping.set()
+                    self._stop(message.grace_s)
                 case Boot():
                     logger.warning("a second boot message was ignored")
         if not self._stopping.is_set():
             logger.error("the control process is gone; finishing what runs")
-            self._stopping.set()
+            self._stop(ORPHAN_GRACE_S)
+
+    def _stop(self, grace_s: float) -> None:
+        """Begin to stop, or, when that has begun, set a new limit to it."""
+        self._grace_s = grace_s
+        self._stopping.set()
+        if self._finishing is not None:
+            self._finishing.reschedule(asyncio.get_running_loop().time() + grace_s)
 
     async def _sweep(self) -> None:
         """Deadlines, idle connections, and how late this very timer is."""
@@ -114,10 +122,11 @@ class Worker:
 
     async def _finish_requests(self) -> None:
         try:
-            async with asyncio.timeout(self._grace_s):
+            async with asyncio.timeout(self._grace_s) as self._finishing:
                 await self._gateway.quiet.wait()
         except TimeoutError:
             logger.warning("%d requests did not finish within %g s", self._gateway.running, self._grace_s)
+        self._finishing = None
         self._deadlines.fail_all(Failure.SHUTDOWN, "the gateway is shutting down")
         await asyncio.sleep(0)
 

@@ -36,16 +36,9 @@ RETRY_REASONS = (
     *("status_429", "status_502", "status_503"),
 )
 RESUME_OUTCOMES = (
-    *(
-        "resumed",
-        "no_replica",
-        "failed_again",
-        "buffer_full",
-        "sampling_seed",
-        "penalties",
-        "structured_output",
-    ),
-    *("several_choices", "tool_call", "unsupported_route", "no_token_ids", "off"),
+    *("resumed", "no_replica", "buffer_full", "no_token_ids", "partial_character", "nothing_left"),
+    *("several_choices", "sampling_seed", "penalties", "structured_output", "stop_strings", "tool_call"),
+    *("unsupported_request", "off"),
 )
 SHED_REASONS = ("queue_full", "queue_timeout", "no_replica", "memory")
 EJECTION_REASONS = ("consecutive_failures", "hung", "trial_failed")

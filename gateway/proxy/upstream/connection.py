@@ -21,11 +21,11 @@ class Exchange(Protocol):
     """Who receives the answer to the request that a connection is carrying.
 
     `received` is called once for each read from the socket that brought something: the head is on the
-    connection (`status`, `headers`), `parts` are the body bytes of this read. `complete` is the end of a
+    connection (`status`, `headers`), `data` are the body bytes of this read. `complete` is the end of a
     well-framed answer. `lost` is the end of anything else.
     """
 
-    def received(self, parts: list[bytes], *, complete: bool) -> None:
+    def received(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         """Take what one read brought."""
         ...
 
@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         "has_head",
         "headers",
         "idle_since",
+        "on_body",
         "reason",
         "served",
         "status",
@@ -77,9 +78,11 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._body: list[bytes] = []
+        # The parser's callback for a piece of the body: a list's own `append` costs no Python frame.
+        self.on_body = self._body.append
+        self._parser = httptools.HttpResponseParser(self)
         self._complete = False
         self._keep_alive = False
         self._request_sent = True
@@ -150,7 +153,7 @@ class Connection(asyncio.Protocol):
         """An answer without a length ends with the connection (RFC 9112, section 6.3); any other is cut."""
         if self._exchange is not None and self.has_head and not self._complete and self._until_close():
             exchange, self._exchange = self._exchange, None
-            exchange.received([], complete=True)
+            exchange.received(b"", complete=True)
 
     def _until_close(self) -> bool:
         return not any(name.lower() in _FRAMING for name, _ in self.headers)
@@ -173,27 +176,29 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             garbled = f"the replica did not speak HTTP ({error})"
-        body, self._body = self._body, []
+        body = self._body
         if self._complete:
-            self._finish(body, reusable=garbled is None)
-        elif garbled is not None or self._head_too_long(len(data)):
+            self._finish(reusable=garbled is None)
+        elif garbled is not None or (not self.has_head and self._head_too_long(len(data))):
             self._lose(garbled or "the replica's headers do not end")
             self.abandon()
         elif body:
-            self._exchange.received(body, complete=False)
+            received = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            self._exchange.received(received, False)  # noqa: FBT003
 
     def _head_too_long(self, more: int) -> bool:
-        if self.has_head:
-            return False
         self._head_bytes += more
         return self._head_bytes > HEAD_LIMIT_BYTES
 
-    def _finish(self, body: list[bytes], *, reusable: bool) -> None:
+    def _finish(self, *, reusable: bool) -> None:
+        received = b"".join(self._body)
+        self._body.clear()
         exchange, self._exchange = self._exchange, None
         self._complete = False
         assert exchange is not None
         # Told first, so that the pool never offers a connection whose lease still counts.
-        exchange.received(body, complete=True)
+        exchange.received(received, complete=True)
         if reusable and self._request_sent and self._keep_alive and self.alive:
             self._pool.idle(self)
         elif self.transport is not None:
@@ -222,10 +227,6 @@ class Connection(asyncio.Protocol):
         self.has_head = self.status >= _FINAL
         if not self.has_head:
             self._forget()
-
-    def on_body(self, part: bytes) -> None:
-        """Part of the body, without its framing."""
-        self._body.append(part)
 
     def on_message_complete(self) -> None:
         """The answer is whole, by its framing."""

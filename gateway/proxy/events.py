@@ -1,0 +1,62 @@
+"""Server-sent events as vLLM writes them: where one ends, and what says that the engine gave up.
+
+Nothing here parses a healthy event. What is searched for can't occur inside a JSON string, where quotes and
+line feeds are escaped.
+"""
+
+from dataclasses import dataclass
+
+from gateway.proxy.outcome import Failure
+
+EVENT_LIMIT_BYTES = 1 << 20
+"""Longest event that is completed before it is passed on; anything longer goes through in pieces."""
+
+ERROR_EVENT = b'data: {"error"'
+ABORTED = b'"finish_reason":"abort"'
+_ERROR_LINE = b"\n" + ERROR_EVENT
+_EVENT = b"data: "
+_END = b"\n\n"
+
+
+class WholeEvents:
+    """Cuts a stream at the ends of events: a client never sees half of one."""
+
+    __slots__ = ("carry",)
+
+    def __init__(self) -> None:
+        self.carry = b""
+
+    def take(self, data: bytes, *, everything: bool) -> bytes:
+        """Data up to the end of its last whole event; the rest is carried over to the next call."""
+        data = self.carry + data
+        if everything or len(data) > EVENT_LIMIT_BYTES:
+            self.carry = b""
+            return data
+        end = data.rfind(_END) + len(_END)
+        if end < len(_END):
+            end = 0
+        self.carry = data[end:]
+        return data[:end]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFailure:
+    """Where in the data the engine gave up. `event` is its own error event, if it sent one."""
+
+    start: int
+    failure: Failure
+    detail: str
+    event: bytes = b""
+
+
+def engine_failure(data: bytes) -> EngineFailure | None:
+    """What vLLM says in a stream when it can't go on, followed as it is by an ordinary end."""
+    start = 0 if data.startswith(ERROR_EVENT) else data.find(_ERROR_LINE) + 1
+    if start or data.startswith(ERROR_EVENT):
+        event = data[start:].partition(_END)[0] + _END
+        return EngineFailure(start, Failure.ERROR_EVENT, "the engine reported an error", event)
+    aborted = data.find(ABORTED)
+    if aborted >= 0:
+        start = max(0, data.rfind(_EVENT, 0, aborted))
+        return EngineFailure(start, Failure.ABORTED, "the engine aborted the request")
+    return None

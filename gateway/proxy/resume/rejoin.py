@@ -1,0 +1,72 @@
+"""Events of the replica that took over, dressed as the continuation of what the client already has.
+
+The client sees one stream: one `id`, `created` and `model`, one role event, and usage that counts its own
+prompt and the whole answer.
+"""
+
+import re
+
+import orjson
+
+_EVENT_END = b"\n\n"
+_PREFIX = re.compile(rb'data: (\{"id":"[^"]*","object":"[^"]*","created":\d+,"model":"[^"]*",)')
+_ROLE = b'"delta":{"role":"assistant"'
+_USAGE = b'"usage":{'
+_PROMPT_IDS = re.compile(rb'"prompt_token_ids":\[([0-9,]*)\]')
+
+
+def prefix_of(data: bytes) -> bytes:
+    """What all events of a stream begin with (id, object, created, model); empty when they don't."""
+    found = _PREFIX.match(data)
+    return b"" if found is None else found.group(1)
+
+
+class NotAContinuation(Exception):
+    """The replica rendered the messages anew instead of continuing the given ids (vLLM before 0.28)."""
+
+
+class Rejoin:
+    """Edits the events of the second replica.
+
+    Args:
+        prefix: what the first replica's events began with.
+        prompt: the ids the second replica was given as its prompt, as in JSON, without brackets; empty where
+            it was given text, and its usage can't be corrected.
+        added: how many of those are tokens of the answer, not of the client's prompt.
+    """
+
+    def __init__(self, prefix: bytes, prompt: bytes, added: int) -> None:
+        self._prefix = prefix
+        self._prompt = prompt
+        self._added = added
+        self._theirs = b""
+
+    def edit(self, data: bytes) -> bytes:
+        """Whole events, edited. Raises `NotAContinuation` when the answer starts anew."""
+        if not self._theirs:
+            self._theirs = prefix_of(data)
+            self._check_prompt(data)
+        if _ROLE in data:
+            events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
+            data = b"".join(event for event in events if _ROLE not in event)
+        if self._theirs != self._prefix and self._theirs:
+            data = data.replace(b"data: " + self._theirs, b"data: " + self._prefix)
+        if self._added and _USAGE in data:
+            events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
+            data = b"".join(self._with_usage(event) if _USAGE in event else event for event in events)
+        return data
+
+    def _check_prompt(self, data: bytes) -> None:
+        if not self._prompt:
+            return
+        found = _PROMPT_IDS.search(data)
+        if found is None or found.group(1) != self._prompt:
+            raise NotAContinuation
+
+    def _with_usage(self, event: bytes) -> bytes:
+        """The tokens that were continued from are part of the answer, not of the prompt."""
+        document = orjson.loads(event.removeprefix(b"data: "))
+        usage = document["usage"]
+        usage["prompt_tokens"] -= self._added
+        usage["completion_tokens"] += self._added
+        return b"data: " + orjson.dumps(document) + _EVENT_END
