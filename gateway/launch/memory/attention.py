@@ -114,14 +114,20 @@ def state_bytes(mixer: Recurrent, fmt: CacheFormat) -> int:
     return total
 
 
-def hybrid_block_tokens(model: Model, fmt: CacheFormat) -> int:
-    """Tokens of a block whose attention page holds one state (`Platform._align_hybrid_block_size`)."""
+def hybrid_block_tokens(model: Model, fmt: CacheFormat, latent_step: int) -> int:
+    """Tokens of a block whose attention page holds one state (`Platform._align_hybrid_block_size`).
+
+    Args:
+        model: what the model holds.
+        fmt: how keys and values are stored.
+        latent_step: multiple to which blocks are enlarged where attention is latent.
+    """
     states = [state_bytes(mixer, fmt) for mixer in model.mixers if isinstance(mixer, Recurrent)]
     attention = [m for m in model.mixers if not isinstance(m, Recurrent)]
     if not states or not attention:
         return fmt.block_tokens
     latent = any(isinstance(mixer, LatentAttention) for mixer in attention)
-    step = max(fmt.block_tokens, 128) if latent else fmt.block_tokens
+    step = max(fmt.block_tokens, latent_step) if latent else fmt.block_tokens
     per_token = max(token_bytes(mixer, fmt) for mixer in attention)
     return max(fmt.block_tokens, step * ceil_div(max(states), step * per_token))
 

@@ -131,7 +131,7 @@ def cache_geometry(model: Model, request: CacheRequest) -> CacheGeometry:
     Raises:
         UnmodelledError: page sizes that vLLM cannot unify either, or an unknown KV dtype.
     """
-    block = hybrid_block_tokens(model, request.fmt)
+    block = hybrid_block_tokens(model, request.fmt, request.version.latent_block_step)
     fmt = replace(request.fmt, block_tokens=block)
     placed = [
         (index, cache)

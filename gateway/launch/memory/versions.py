@@ -67,6 +67,11 @@ class Version:
         return self >= Version(0, 17)
 
     @property
+    def latent_block_step(self) -> int:
+        """Multiple of tokens to which blocks of latent-attention hybrids are enlarged."""
+        return 128 if self >= Version(0, 20) else 64
+
+    @property
     def lean_sampler(self) -> bool:
         """Whether the second model runner's sampler, which needs far less memory, is the default."""
         return self >= Version(0, 27)

@@ -74,10 +74,24 @@ def read_ropes(keys: Keys, model_type: str, *, multimodal: bool) -> tuple[Rope, 
         dim = int(head_dim_of(keys) * _rotary_fraction(keys, scaling))
     if multimodal and "mrope_section" in scaling:
         positions *= _MROPE_FACTOR
-    if (scaling.get("rope_type") or scaling.get("type")) in {"longrope", "su"}:
-        positions += keys.integer("original_max_position_embeddings", default=0)
-    count = 2 if model_type.startswith(("gemma3", "gemma4", "modernbert")) else 1
-    return (Rope(dim, positions),) * count
+    whole = Rope(dim, _table_length(keys, scaling, positions))
+    # Families with a table of their own for sliding layers: unscaled.
+    local = (Rope(dim, positions),) if model_type.startswith(("gemma3", "gemma4", "modernbert")) else ()
+    return (whole, *local)
+
+
+def _table_length(keys: Keys, scaling: Json, positions: int) -> int:
+    """Positions of a table; scaled kinds cover the whole extended context, whatever is used of it."""
+    kind = scaling.get("rope_type") or scaling.get("type")
+    factor = scaling.get("factor")
+    if kind in {"longrope", "su"}:
+        return positions + keys.integer("original_max_position_embeddings", default=0)
+    if not isinstance(factor, (int, float)):
+        return positions
+    original = scaling.get("original_max_position_embeddings")
+    if kind in {"yarn", "deepseek_yarn"} and isinstance(original, int):
+        return int(original * factor)
+    return int(positions * factor) if kind in {"linear", "dynamic"} else positions
 
 
 def _rotary_fraction(keys: Keys, scaling: Json) -> float:
