@@ -15,6 +15,7 @@ JOIN_BELOW_BYTES = 16 << 10
 
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another response follows
+_LAST = 599  # statuses above are none (RFC 9110, section 15)
 
 
 class Exchange(Protocol):
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_keep_alive",
         "_parser",
+        "_paused",
         "_pool",
         "_request_sent",
         "has_head",
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._request_sent = True
+        self._paused = False
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.served = 0
@@ -126,11 +129,13 @@ class Connection(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop reading: the client is slower than the replica."""
         if self.transport is not None:
+            self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read again."""
         if self.transport is not None:
+            self._paused = False
             self.transport.resume_reading()
 
     def abandon(self) -> None:
@@ -200,6 +205,9 @@ class Connection(asyncio.Protocol):
         # Told first, so that the pool never offers a connection whose lease still counts.
         exchange.received(received, complete=True)
         if reusable and self._request_sent and self._keep_alive and self.alive:
+            if self._paused:
+                # The answer's last piece may have been too much for its client. The next one's is another.
+                self.resume_reading()
             self._pool.idle(self)
         elif self.transport is not None:
             self.transport.close()
@@ -211,10 +219,13 @@ class Connection(asyncio.Protocol):
 
     # -- httptools callbacks --
 
-    def on_status(self, reason: bytes) -> None:
-        """The reason phrase, or a part of it: the first sign of a response."""
+    def on_message_begin(self) -> None:
+        """The first byte of a response."""
         if self._complete:
             raise ValueError("a second response to one request")
+
+    def on_status(self, reason: bytes) -> None:
+        """The reason phrase, or a part of it."""
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -224,6 +235,8 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self.status = self._parser.get_status_code()
+        if self.status > _LAST:
+            raise ValueError("no such status")
         self.has_head = self.status >= _FINAL
         if not self.has_head:
             self._forget()
