@@ -33,7 +33,6 @@ class Known:
     seen: Observation
     latency_s: float | None = None
     engine: EngineStats | None = None
-    hung: bool = False
     hung_count: int = 0
 
 
@@ -128,7 +127,7 @@ class FleetState:
         if known.seen.health.state in {State.REFUSED, State.FAILING}:
             # It was restarted, or it says itself that it is well again: old failures say nothing now.
             self._set_marks(url, Marks())
-            known = replace(known, hung=False)
+            known = replace(known, seen=replace(known.seen, hung=False))
         self._judge(url, self._with_models(known, models), outcome)
 
     def listed(self, url: str, models: tuple[ServedModel, ...]) -> None:
@@ -191,9 +190,11 @@ class FleetState:
     def set_hung(self, url: str, *, hung: bool, silent_s: float = 0.0) -> None:
         """The replica's engine was found hung, or moves again. The ejection itself is on the scoreboard."""
         known = self._known.get(url)
-        if known is None or known.hung == hung:
+        if known is None or known.seen.hung == hung:
             return
-        self._known[url] = replace(known, hung=hung, hung_count=known.hung_count + hung)
+        seen = replace(known.seen, hung=hung)
+        self._known[url] = replace(known, seen=seen, hung_count=known.hung_count + hung)
+        self._changed()
         words = f"is hung: it has requests and moved nothing for {silent_s:.0f} s" if hung else "moves again"
         self._journal.note(
             "replica_hung" if hung else "replica_recovered",

@@ -21,7 +21,7 @@ def _view(known: Known, slot: int | None, epoch_of_clock: float) -> ReplicaView:
     return ReplicaView(
         url=seen.url,
         state=seen.health.state,
-        reason=hung if known.hung else seen.health.reason,
+        reason=hung if seen.hung else seen.health.reason,
         since=epoch_of_clock + seen.health.since,
         draining=seen.draining,
         weight=seen.weight,

@@ -66,6 +66,7 @@ def _replica(seen: Observation, slot: int) -> Replica:
         weight=seen.weight,
         state=seen.health.state,
         draining=seen.draining,
+        hung=seen.hung,
         models=frozenset(model.id for model in seen.models or ()),
         authorization=seen.authorization,
     )

@@ -44,6 +44,7 @@ class Observation:
     health: Health = field(default_factory=Health)
     models: tuple[ServedModel, ...] | None = None
     draining: bool = False
+    hung: bool = False
 
     @property
     def is_usable(self) -> bool:

@@ -54,7 +54,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True
     """One running vLLM server as a pool sees it.
 
     `slot` is its column on the scoreboard. `models` are all the names it answers to, base names and
-    loaded adapters alike.
+    loaded adapters alike. `hung` says that its engine has requests and moves nothing, whatever
+    its probes say.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True
     weight: float = 1.0
     state: State = State.STARTING
     draining: bool = False
+    hung: bool = False
     models: frozenset[str] = frozenset()
     authorization: str | None = None
 

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable
 
+from gateway.fleet.snapshot import State
 from gateway.proxy.job import Job
 from gateway.proxy.outcome import Failure
 from gateway.proxy.relay import Relay
 
 SWEEP_S = 0.25
+SILENT_S = 1.0
+"""Silence that confirms what probes say of a replica; while tokens arrive, the probes are wrong."""
 
 
 class Deadlines:
@@ -24,6 +27,7 @@ class Deadlines:
 
     def discard(self, relay: Relay) -> None:
         """The attempt is over."""
+        self._report(relay)
         self._running.discard(relay)
         self._stalled.pop(relay, None)
 
@@ -34,12 +38,31 @@ class Deadlines:
         """Fail what is late; called every `SWEEP_S` seconds."""
         now = self._clock()
         for relay in tuple(self._running):
+            self._report(relay)
+            self._check_replica(relay, now)
             self._check(relay, relay.job, now)
 
     def fail_all(self, failure: Failure, detail: str) -> None:
         """Give all attempts up: the process ends."""
         for relay in tuple(self._running):
             relay.fail(failure, detail)
+
+    def _report(self, relay: Relay) -> None:
+        """Tell whoever looks for hung engines when the answer moved last."""
+        if relay.first_byte_at:
+            relay.replica.meter.moved(relay.last_progress)
+
+    def _check_replica(self, relay: Relay, now: float) -> None:
+        """A silent answer of a replica that is gone or hung will not go on.
+
+        vLLM stopped with SIGTERM refuses new connections and leaves the running ones without a word.
+        """
+        if now - relay.last_progress < SILENT_S or relay.job.client.writing_paused:
+            return
+        if relay.replica.view.state is State.REFUSED:
+            relay.fail(Failure.CLOSED, "the replica is gone")
+        elif relay.replica.view.hung:
+            relay.fail(Failure.HUNG, "the engine is hung")
 
     def _check(self, relay: Relay, job: Job, now: float) -> None:
         timeouts = job.pool.view.timeouts

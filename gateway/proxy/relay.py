@@ -48,12 +48,14 @@ class Relay:
         "last_progress",
         "outcome",
         "reason",
+        "replica",
         "status",
         "streaming",
     )
 
     def __init__(self, job: Job, replica: LiveReplica) -> None:
         self.job = job
+        self.replica = replica
         self._answer = job.answer
         self._ends = job.route.ends
         self._meter = job.pool.meter

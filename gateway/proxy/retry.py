@@ -11,6 +11,13 @@ from gateway.fleet.snapshot import Retries
 from gateway.proxy.outcome import Ended, Failure
 
 _RETRIED_STATUSES = {429: "status_429", 502: "status_502", 503: "status_503"}
+_RETRIED_FAILURES = {
+    Failure.CLOSED: "reset",
+    Failure.TRUNCATED: "reset",
+    Failure.ERROR_EVENT: "engine_error",
+    Failure.ABORTED: "engine_error",
+    Failure.HUNG: "hung",
+}
 # How vLLM says that the process goes away (0.32, default and --shutdown-timeout) and that the engine died.
 _GOING_AWAY = b"cannot schedule new futures after shutdown"
 _ENGINE_DIED = (b"EngineCore encountered an issue", b"EngineDeadError", b"Engine core")
@@ -24,19 +31,13 @@ def retry_reason(ended: Ended, status: int, held_body: bytes) -> str | None:
         status: the replica's status, 0 when there was none.
         held_body: the body of an error answer that was held back.
     """
-    match ended.failure:
-        case Failure.STATUS if status in _RETRIED_STATUSES:
-            return _RETRIED_STATUSES[status]
-        case Failure.STATUS if _GOING_AWAY in held_body:
+    if ended.failure is Failure.STATUS:
+        if _GOING_AWAY in held_body:
             return "draining"
-        case Failure.STATUS if any(text in held_body for text in _ENGINE_DIED):
+        if any(text in held_body for text in _ENGINE_DIED):
             return "engine_error"
-        case Failure.ERROR_EVENT | Failure.ABORTED:
-            return "engine_error"
-        case Failure.CLOSED | Failure.TRUNCATED:
-            return "reset"
-        case _:
-            return None
+        return _RETRIED_STATUSES.get(status)
+    return None if ended.failure is None else _RETRIED_FAILURES.get(ended.failure)
 
 
 def is_replica_fault(ended: Ended, status: int) -> bool:

@@ -32,7 +32,7 @@ CODES = (
 """Status codes counted by themselves, then the classes that take the rest. 499 is nginx's "client left"."""
 
 RETRY_REASONS = (
-    *("connect", "stale_connection", "reset", "draining", "engine_error"),
+    *("connect", "stale_connection", "reset", "draining", "engine_error", "hung"),
     *("status_429", "status_502", "status_503"),
 )
 RESUME_OUTCOMES = (

@@ -129,8 +129,9 @@ class ReplicaMeter:
         self._cells[self._at["replica_connections"]] += change
 
     def moved(self, now: float) -> None:
-        """Note that a stream of the replica moved, for whoever looks for hung engines."""
-        self._cells[self._last_byte] = int(now * NS)
+        """Note that an answer of the replica moved, for whoever looks for hung engines. Never goes back."""
+        moved = int(now * NS)
+        self._cells[self._last_byte] = max(self._cells[self._last_byte], moved)
 
 
 class WorkerMeter:

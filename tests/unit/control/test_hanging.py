@@ -60,7 +60,7 @@ async def test_a_replica_with_work_and_no_movement_is_ejected_after_the_hang_tim
     assert not patient.is_out
     patient.pass_time(4)
     assert patient.is_out
-    assert patient.state.find("a").hung
+    assert patient.state.find("a").seen.hung
 
 
 async def test_it_stays_out_as_long_as_it_is_hung_although_each_ejection_is_short(patient: Patient) -> None:
@@ -85,7 +85,7 @@ async def test_it_returns_the_moment_a_counter_moves(patient: Patient) -> None:
     patient.pass_time(HANG_S + 4)
     patient.pass_time(2, counters=(11.0, 20.0))
     assert not patient.is_out
-    assert not patient.state.find("a").hung
+    assert not patient.state.find("a").seen.hung
 
 
 async def test_it_returns_the_moment_a_byte_moves_between_two_samples(patient: Patient) -> None:
