@@ -1,4 +1,4 @@
-"""The house rules a reader relies on: imports run one way, pure rooms are pure, files and functions are small."""
+"""The house rules a reader relies on: imports run one way, pure rooms are pure, files are small."""
 
 import ast
 import subprocess
