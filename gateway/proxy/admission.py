@@ -110,7 +110,9 @@ class PoolQueue:
             if lease is not None:
                 return lease
         if not self._pool.worth_waiting(upstream_name, tried):
-            self._pool.meter.shed("no_replica")
+            if not tried:
+                # With attempts behind it the request is not refused for this: it has failed.
+                self._pool.meter.shed("no_replica")
             raise NoReplica(
                 f"No replica of the model `{upstream_name}` is available right now.",
                 retry_after_s=NO_REPLICA_RETRY_S,

@@ -55,6 +55,7 @@ class Answer:
     def prepare(self, status: int, reason: bytes, headers: ResponseHeaders, added: bytes) -> None:
         """Set the head that will leave with the first byte. `added` are more header lines, each ended."""
         self.status = status
+        self._chunked = False  # an attempt before this one may have set it
         framing = b""
         if self._close_delimited:
             framing = b"connection: close\r\n"

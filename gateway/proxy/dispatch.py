@@ -5,7 +5,14 @@ import time
 
 from gateway.proxy.again import Again, HeldAnswer, Interrupted, Unanswered, break_off, error_of
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.errors import ClientGone, ConnectFailed, GatewayError, NoReplica
+from gateway.proxy.errors import (
+    ClientGone,
+    ConnectFailed,
+    GatewayError,
+    NoReplica,
+    QueueFull,
+    QueueTimeout,
+)
 from gateway.proxy.job import Job
 from gateway.proxy.lease import Lease, LiveReplica
 from gateway.proxy.live import LiveFleet
@@ -53,8 +60,8 @@ class Dispatcher:
                 return
             try:
                 lease = await self._lease(job, tried)
-            except NoReplica:
-                # The failed attempt's own story says more than "nobody is left".
+            except (NoReplica, QueueFull, QueueTimeout):
+                # The failed attempt's own story says more than "nobody is left", and ends a stream properly.
                 again.give_up(job)
                 return
             # The budget keeps a dying pool from being hammered. A healthy replica can take what a dead one
@@ -144,11 +151,15 @@ class Dispatcher:
 
     async def _exchange(self, job: Job, replica: LiveReplica) -> Relay:
         """One request and its answer, on a kept connection if there is one, else on a new one."""
-        connection = replica.connections.take_idle(asyncio.get_running_loop().time())
+        connection = None
+        if job.upload is None:
+            # An upload could not be sent again if the replica has just closed the kept one.
+            connection = replica.connections.take_idle(asyncio.get_running_loop().time())
         if connection is not None:
             relay = await self._over(connection, job, replica)
-            if not _is_stale(relay) or (job.upload is not None and job.upload.started):
+            if relay.outcome.result().failure is not Failure.CLOSED or connection.answered:
                 return relay
+            # The replica had already closed it: nothing came back, not even a status.
             job.pool.meter.retry("stale_connection")
         connection = await replica.connections.connect(job.pool.view.timeouts.connect_s)
         return await self._over(connection, job, replica)
@@ -165,10 +176,13 @@ class Dispatcher:
             if not job.record.sent_at:
                 job.record.sent_at = time.monotonic()
             relay.start(connection, job, replica)
+            if client.writing_paused:
+                # It has not yet taken an earlier answer, and will not be told of its slowness again.
+                relay.pause_reading()
         self._deadlines.add(relay)
         try:
             if job.upload is not None:
-                await self._pump(job.upload, connection, relay)
+                job.record.request_bytes += await self._pump(job.upload, connection, relay)
             if (await relay.outcome).client_gone:
                 raise ClientGone("the client closed the connection")
         except asyncio.CancelledError:
@@ -179,20 +193,17 @@ class Dispatcher:
             client.listener = None
         return relay
 
-    async def _pump(self, upload: Upload, connection: Connection, relay: Relay) -> None:
-        """Write the rest of the body until it is all written or the answer is over before that."""
+    async def _pump(self, upload: Upload, connection: Connection, relay: Relay) -> int:
+        """Write the rest of the body until it is all written or the answer is over before that.
+
+        Returns what of it is known to have been written, in bytes.
+        """
         pump = asyncio.ensure_future(upload.pump(connection))
         try:
             await asyncio.wait((pump, relay.outcome), return_when=asyncio.FIRST_COMPLETED)
-            if pump.done():
-                pump.result()
+            return pump.result() if pump.done() else 0
         except GatewayError:
             relay.client_gone()
             raise
         finally:
             pump.cancel()
-
-
-def _is_stale(relay: Relay) -> bool:
-    """A kept connection that the replica had already closed: nothing came back, not even a status."""
-    return relay.outcome.result().failure is Failure.CLOSED and relay.status == 0

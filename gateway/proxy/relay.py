@@ -201,7 +201,8 @@ class Relay:
 
     def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         if self._whole.carry or not data.endswith(b"\n\n"):
-            data = self._whole.take(data, everything=complete)
+            # Half an event at the end of a stream that has an end marker is what was cut off.
+            data = self._whole.take(data, everything=complete and not self._ends)
         if data:
             if self._last_event:
                 self._meter.itl.observe(self.last_progress - self._last_event)

@@ -17,6 +17,7 @@ from gateway.fleet.snapshot import (
     ModelName,
     Pool,
     Replica,
+    ResumeMode,
     Retries,
     Snapshot,
     State,
@@ -27,7 +28,7 @@ from gateway.proxy.dispatch import Dispatcher
 from gateway.proxy.front import FrontServer
 from gateway.proxy.gateway import Gateway
 from gateway.proxy.live import LiveFleet
-from gateway.proxy.relay import Failure
+from gateway.proxy.outcome import Failure
 from gateway.proxy.settings import Settings
 from gateway.proxy.worker import _server_options
 from gateway.sim import EngineLimits, SimOptions, SimulatedReplica
@@ -71,9 +72,12 @@ class Plan:
     weights: Mapping[str, float] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     draining: Sequence[str] = ()
+    unread: Sequence[str] = ()
+    """Replicas whose models were never read."""
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     priority_header: str | None = None
+    resume: ResumeMode = ResumeMode.OFF
 
     def pool(self, slot: int, slots: Mapping[str, int]) -> Pool:
         replicas = tuple(
@@ -83,7 +87,7 @@ class Plan:
                 weight=self.weights.get(url, 1.0),
                 state=self.states.get(url, State.UP),
                 draining=url in self.draining,
-                models=frozenset({self.name} | {name for name, urls in self.adapters.items() if url in urls}),
+                models=self._models(url),
                 authorization=self.keys.get(url),
             )
             for url in self.urls
@@ -95,7 +99,13 @@ class Plan:
             limits=self.limits,
             timeouts=self.timeouts,
             priority_header=self.priority_header,
+            resume=self.resume,
         )
+
+    def _models(self, url: str) -> frozenset[str]:
+        if url in self.unread:
+            return frozenset()
+        return frozenset({self.name} | {name for name, urls in self.adapters.items() if url in urls})
 
     def names(self) -> list[ModelName]:
         base = [self.name, *self.aliases]

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_pool",
         "_request_sent",
+        "answered",
         "has_head",
         "headers",
         "idle_since",
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._request_sent = True
         self._paused = False
         self.transport: asyncio.Transport | None = None
+        self.answered = False
         self.idle_since = 0.0
         self.served = 0
         self._forget()
@@ -113,6 +115,7 @@ class Connection(asyncio.Protocol):
         assert self.transport is not None
         self._forget()
         self._exchange = exchange
+        self.answered = False
         self._request_sent = finished
         self.served += 1
         if len(body) < JOIN_BELOW_BYTES:
@@ -223,6 +226,7 @@ class Connection(asyncio.Protocol):
         """The first byte of a response."""
         if self._complete:
             raise ValueError("a second response to one request")
+        self.answered = True
 
     def on_status(self, reason: bytes) -> None:
         """The reason phrase, or a part of it."""
