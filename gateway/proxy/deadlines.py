@@ -75,8 +75,10 @@ class Deadlines:
                 relay.fail(Failure.FIRST_BYTE_TIMEOUT, f"no answer within {timeouts.first_byte_s:g} s")
         elif job.client.writing_paused:
             self._check_reader(relay, job, now)
-        elif now - relay.last_progress > timeouts.idle_s:
-            relay.fail(Failure.IDLE_TIMEOUT, f"the answer stopped for {timeouts.idle_s:g} s")
+        else:
+            self._stalled.pop(relay, None)  # the client has caught up: its next stall is another
+            if now - relay.last_progress > timeouts.idle_s:
+                relay.fail(Failure.IDLE_TIMEOUT, f"the answer stopped for {timeouts.idle_s:g} s")
 
     def _check_reader(self, relay: Relay, job: Job, now: float) -> None:
         """The replica waits for the client here: the silence is the client's."""
