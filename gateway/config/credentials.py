@@ -10,13 +10,41 @@ from pathlib import Path
 from gateway.config.errors import ConfigError, Invalid, KeyPath, Problem
 from gateway.config.schema import Config
 
+COMMENT = "#"
+"""Begins a line of a file of client keys that is no key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The admin token, and the replicas' API keys by the name of their environment variable."""
+    """The admin token, the replicas' API keys by the name of their variable, and the clients' keys."""
 
     admin_token: str | None = field(default=None, repr=False)
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client_keys: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where secrets are kept. What is found there is never part of a message."""
+
+    environ: Mapping[str, str]
+    read_file: Callable[[Path], str]
+
+    def variable(self, name: str) -> str:
+        """Raises `Invalid`."""
+        if name not in self.environ:
+            raise Invalid(f"the environment variable {name} is not set")
+        return self.environ[name]
+
+    def file(self, path: Path) -> str:
+        """Raises `Invalid`."""
+        try:
+            return self.read_file(path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Invalid(f"the file {path} can't be read: {reason}") from None
+        except UnicodeDecodeError:
+            raise Invalid(f"the file {path} is not text") from None
 
 
 def resolve_secrets(
@@ -33,22 +61,29 @@ def resolve_secrets(
     Raises:
         ConfigError: a variable or file is missing, empty, or holds what can't be sent in a header.
     """
+    places = _Places(environ, read_file)
     problems: list[Problem] = []
     api_keys: dict[str, str] = {}
     admin_token: str | None = None
+    client_keys: tuple[str, ...] = ()
     for name, path in _key_names(config):
         try:
-            api_keys[name] = _from_environment(environ, name)
+            api_keys[name] = _usable(places.variable(name), f"the environment variable {name}")
         except Invalid as error:
             problems.append(Problem(path, None, error.message, error.hint))
     try:
-        admin_token = _admin_token(config, environ, read_file)
+        admin_token = _admin_token(config, places)
     except Invalid as error:
-        path = ("admin_token_env",) if config.admin_token_env is not None else ("admin_token_file",)
-        problems.append(Problem(path, None, error.message, error.hint))
+        key = "admin_token_env" if config.admin_token_env is not None else "admin_token_file"
+        problems.append(Problem((key,), None, error.message, error.hint))
+    try:
+        client_keys = _client_keys(config, places)
+    except Invalid as error:
+        key = "client_keys_env" if config.client_keys_env is not None else "client_keys_file"
+        problems.append(Problem((key,), None, error.message, error.hint))
     if problems:
         raise ConfigError(source, problems)
-    return Secrets(admin_token, api_keys)
+    return Secrets(admin_token, api_keys, client_keys)
 
 
 def _key_names(config: Config) -> Iterator[tuple[str, KeyPath]]:
@@ -65,26 +100,35 @@ def _key_names(config: Config) -> Iterator[tuple[str, KeyPath]]:
                 yield replica.api_key_env, ("models", name, "replicas", index, "api_key_env")
 
 
-def _admin_token(config: Config, environ: Mapping[str, str], read_file: Callable[[Path], str]) -> str | None:
-    if config.admin_token_env is not None:
-        return _from_environment(environ, config.admin_token_env)
-    if config.admin_token_file is None:
-        return None
-    name = str(config.admin_token_file)
-    try:
-        text = read_file(config.admin_token_file)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Invalid(f"the file {name} can't be read: {reason}") from None
-    except UnicodeDecodeError:
-        raise Invalid(f"the file {name} is not text") from None
-    return _usable(text, f"the file {name}")
+def _admin_token(config: Config, places: _Places) -> str | None:
+    if (name := config.admin_token_env) is not None:
+        return _usable(places.variable(name), f"the environment variable {name}")
+    if (path := config.admin_token_file) is not None:
+        return _usable(places.file(path), f"the file {path}")
+    return None
 
 
-def _from_environment(environ: Mapping[str, str], name: str) -> str:
-    if name not in environ:
-        raise Invalid(f"the environment variable {name} is not set")
-    return _usable(environ[name], f"the environment variable {name}")
+def _client_keys(config: Config, places: _Places) -> tuple[str, ...]:
+    if (name := config.client_keys_env) is not None:
+        keys = places.variable(name).replace(",", "\n").splitlines()
+        return _all_usable(keys, f"the environment variable {name}")
+    if (path := config.client_keys_file) is not None:
+        lines = places.file(path).splitlines()
+        return _all_usable(
+            [line for line in lines if not line.lstrip().startswith(COMMENT)], f"the file {path}"
+        )
+    return ()
+
+
+def _all_usable(keys: list[str], where: str) -> tuple[str, ...]:
+    """The keys, each once. None at all is an error: it would let everybody in."""
+    given = dict.fromkeys(key.strip() for key in keys if key.strip())
+    if not given:
+        raise Invalid(f"{where} holds no key")
+    for key in given:
+        if " " in _usable(key, where):
+            raise Invalid(f"{where} holds a key with a space in it", "one key a line")
+    return tuple(given)
 
 
 def _usable(secret: str, where: str) -> str:

@@ -57,6 +57,12 @@ def _admin_token(config: Config) -> Iterator[Finding]:
     yield Finding(("admin",), message, "set admin_token_env or admin_token_file", depends_on=(env, file))
 
 
+def _client_keys_from_one_place(config: Config) -> Iterator[Finding]:
+    if config.client_keys_env is not None and config.client_keys_file is not None:
+        message = "can't be given together with keys from the environment"
+        yield Finding(("client_keys_file",), message, "keep one", other=("client_keys_env",))
+
+
 # -- names and replicas --
 
 
@@ -178,6 +184,7 @@ CHECKS: tuple[Callable[[Config], Iterable[Finding]], ...] = (
     _something_to_serve,
     _listeners_apart,
     _admin_token,
+    _client_keys_from_one_place,
     _names_once,
     _replicas_once,
     _models_run_somewhere,

@@ -30,6 +30,8 @@ def load(path: Path, overrides: Overrides | None = None) -> Config:
     moved: dict[str, object] = {"launch_dir": folder / config.launch_dir}
     if config.admin_token_file is not None:
         moved["admin_token_file"] = folder / config.admin_token_file
+    if config.client_keys_file is not None:
+        moved["client_keys_file"] = folder / config.client_keys_file
     if isinstance(config.access_log, Path):
         moved["access_log"] = folder / config.access_log
     return config.model_copy(update=moved)

@@ -121,6 +121,10 @@ class Config(Section):
     """Name of the environment variable that holds the admin token."""
     admin_token_file: FilePath | None = None
     """File that holds the admin token; relative to the configuration file's folder."""
+    client_keys_env: EnvName | None = None
+    """Name of the environment variable that holds the keys clients must present, separated by commas."""
+    client_keys_file: FilePath | None = None
+    """File with the keys clients must present, one a line, # for comments; without keys everybody may ask."""
     workers: AutoOrCount = "auto"
     """Worker processes that relay; auto: one less than the CPUs, at least 1."""
     replicas: Items[Replica] = ()
@@ -143,8 +147,6 @@ class Config(Section):
     """Send the client's Authorization header to replicas that have no key of their own."""
     extra_routes: Items[Route] = ()
     """Further inference routes outside /v1/ to let through, by exact path."""
-    trust_forwarded: Switch = False
-    """Keep the X-Forwarded-* headers that clients send. x-request-id is accepted from anyone."""
     health: Health = Health()
     """Active probes."""
     ejection: Ejection = Ejection()

@@ -1,5 +1,6 @@
 """From the configuration to what the fleet and the workers understand. Pure."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -97,8 +98,20 @@ def _options(options: ModelOptions) -> PoolOptions:
     )
 
 
-def settings_of(config: Config) -> Settings:
-    """What workers are told at their start and keep until they are started again."""
+def remarks_on(config: Config, secrets: Secrets) -> Iterator[str]:
+    """What an operator should know about a configuration that is valid, one sentence each."""
+    if secrets.api_keys and not secrets.client_keys:
+        yield (
+            f"the gateway sends its replicas' keys for anybody who reaches {config.listen}: "
+            "set client_keys_file or client_keys_env to ask clients for keys too"
+        )
+
+
+def settings_of(config: Config, secrets: Secrets) -> Settings:
+    """What workers are told at their start and keep until they are started again.
+
+    Of the clients' keys only digests leave this function: nobody else needs more.
+    """
     log = config.access_log
     return Settings(
         body_limit_bytes=config.limits.body,
@@ -108,7 +121,7 @@ def settings_of(config: Config) -> Settings:
         connections=config.limits.connections_per_worker,
         keepalive_s=config.keepalive,
         forward_authorization=config.forward_authorization,
-        trust_forwarded=config.trust_forwarded,
+        client_keys=tuple(hashlib.sha256(key.encode()).hexdigest() for key in secrets.client_keys),
         extra_routes=config.extra_routes,
         access_log=("-" if log else None) if isinstance(log, bool) else str(log),
         resume_stream_bytes=config.resume.buffer_per_stream,

@@ -16,7 +16,7 @@ from gateway.config import Address, Config, ConfigError, Secrets
 from gateway.config.addresses import parse_replica_url
 from gateway.config.errors import Invalid
 from gateway.control.admin.source import ReloadRefused, ReplicaView, UnknownReplica, WorkerView
-from gateway.control.declared import plan_of, settings_of
+from gateway.control.declared import plan_of, remarks_on, settings_of
 from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
 from gateway.control.monitor import Monitor, Rhythm
@@ -70,6 +70,7 @@ class ControlPlane:
         self._reloading = asyncio.Lock()
         self._reloads = Counter({"ok": 0, "rejected": 0})
         self._stale: tuple[str, ...] = ()
+        self._remarks: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- the fleet --
@@ -79,6 +80,7 @@ class ControlPlane:
         parts = self._parts
         self._stale = tuple(_needs_restart(self.loaded, loaded)) or self._stale
         self.loaded = loaded
+        self._remark(tuple(remarks_on(loaded.config, loaded.secrets)))
         parts.state.declare(plan_of(loaded.config, loaded.secrets))
         self._follow()
 
@@ -91,6 +93,12 @@ class ControlPlane:
         """A launched server is gone for good."""
         self._parts.state.remove(url)
         self._follow()
+
+    def _remark(self, remarks: tuple[str, ...]) -> None:
+        for remark in remarks:
+            if remark not in self._remarks:
+                self._parts.journal.note("warning", remark, level=logging.WARNING)
+        self._remarks = remarks
 
     def _follow(self) -> None:
         self._parts.state.settle()
@@ -138,7 +146,7 @@ class ControlPlane:
         return self._parts.journal.events
 
     def warnings(self) -> Sequence[str]:
-        return (*self._stale, *self._parts.state.warnings)
+        return (*self._stale, *self._remarks, *self._parts.state.warnings)
 
     def drain(self, url: str) -> None:
         self._parts.state.set_draining(self._known_url(url), draining=True)
@@ -243,7 +251,9 @@ def _needs_restart(old: Loaded, new: Loaded) -> Iterator[str]:
     ]
     if old.secrets.admin_token != new.secrets.admin_token:
         changed.append("the admin token")
-    if settings_of(before) != settings_of(after):
+    if old.secrets.client_keys != new.secrets.client_keys:
+        changed.append("the clients' keys")
+    if settings_of(before, old.secrets) != settings_of(after, old.secrets):
         changed.append("limits and logging of the workers")
     if changed:
         yield f"the new configuration also changes {', '.join(changed)}: that needs a restart"

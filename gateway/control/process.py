@@ -132,7 +132,7 @@ def _boots(board: Scoreboard, loaded: Loaded, public: tuple[socket, ...]) -> lis
         replicas=board.layout.replicas,
         scoreboard_fd=board.fd,
         listen_fds=tuple(sock.fileno() for sock in public),
-        settings=settings_of(loaded.config),
+        settings=settings_of(loaded.config, loaded.secrets),
     )
     return boots_of(template, board.layout.workers)
 

@@ -18,7 +18,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_s: float = 75.0
     shutdown_grace_s: float = 60.0
     forward_authorization: bool = False
-    trust_forwarded: bool = False
     client_keys: tuple[str, ...] = ()
     extra_routes: tuple[str, ...] = ()
     access_log: str | None = None

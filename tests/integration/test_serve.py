@@ -73,6 +73,22 @@ async def test_a_file_is_served_and_options_go_before_it(tmp_path: Path) -> None
                 }
 
 
+async def test_clients_need_a_key_of_the_file_and_no_key_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# the web shop\nsk-web-shop\n")
+    async with SimulatedReplica(REPLICA) as replica:
+        file = tmp_path / "gateway.yaml"
+        file.write_text(f"client_keys_file: keys\nlog_level: debug\nreplicas: ['{replica.url}']\n")
+        async with running("serve", "-c", str(file), *FREE) as gateway, ClientSession() as session:
+            await gateway.said("clients:")
+            models = f"{url_in(gateway, 'vllm-gateway ')}/v1/models"
+            for key, status in (("sk-web-shop", 200), ("sk-web-sho", 401)):
+                async with session.get(models, headers={"Authorization": f"Bearer {key}"}) as response:
+                    assert response.status == status
+            gateway.process.send_signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
+            assert "sk-web" not in "\n".join(gateway.lines) + await gateway.errors()
+
+
 @pytest.mark.parametrize("option", ["--listen", "--admin"])
 async def test_a_port_in_use_is_said_with_who_has_it(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:

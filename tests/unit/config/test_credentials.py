@@ -91,3 +91,43 @@ def test_a_token_file_that_gives_no_token_is_one_sentence(content: str | Excepti
 
 def test_secrets_are_not_printed() -> None:
     assert repr(resolve_secrets(CONFIG, ENVIRON, unread)) == "Secrets()"
+    assert repr(resolve_secrets(CLIENTS_ENV, {"KEYS": "sk-1"}, unread)) == "Secrets()"
+
+
+# -- what clients must present --
+
+CLIENTS_ENV = parse("replicas: [http://x]\nclient_keys_env: KEYS", "g")
+CLIENTS_FILE = parse("replicas: [http://x]\nclient_keys_file: /run/keys", "g")
+
+
+@pytest.mark.parametrize("text", ["sk-1,sk-2", "sk-1\nsk-2\n", " sk-1 ,\n, sk-2\r\nsk-1,"])
+def test_client_keys_in_a_variable_are_separated_by_commas_or_lines(text: str) -> None:
+    assert resolve_secrets(CLIENTS_ENV, {"KEYS": text}, unread).client_keys == ("sk-1", "sk-2")
+
+
+def test_client_keys_in_a_file_stand_on_lines_with_comments_between_them() -> None:
+    content = "# the web shop\nsk-1\n\n  # a notebook\n sk,2 \n"
+    assert resolve_secrets(CLIENTS_FILE, {}, lambda _: content).client_keys == ("sk-1", "sk,2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (" ,\n, ", "the environment variable KEYS holds no key"),
+        ("sk-1,gehe\x07im", "the environment variable KEYS holds characters that can't be sent in a header"),
+        ("sk-1 sk-2", "the environment variable KEYS holds a key with a space in it (one key a line)"),
+    ],
+)
+def test_client_keys_that_can_not_be_used_are_refused_and_not_shown(content: str, message: str) -> None:
+    assert refused(CLIENTS_ENV, {"KEYS": content}) == f"configuration: client_keys_env: {message}"
+
+
+def test_a_file_without_a_key_does_not_let_everybody_in() -> None:
+    message = refused(CLIENTS_FILE, {}, "# nobody yet\n")
+    assert message == "configuration: client_keys_file: the file /run/keys holds no key"
+    assert "can't be read" in refused(CLIENTS_FILE, {}, PermissionError(13, "Permission denied"))
+
+
+def test_a_variable_of_client_keys_that_is_not_set_is_refused() -> None:
+    message = "configuration: client_keys_env: the environment variable KEYS is not set"
+    assert refused(CLIENTS_ENV, {}) == message

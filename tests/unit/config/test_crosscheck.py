@@ -34,6 +34,13 @@ from .samples import problems_in
             ),
         ),
         (
+            "replicas: [http://a]\nclient_keys_env: K\nclient_keys_file: k",
+            (
+                "g:3: client_keys_file: can't be given together with keys from the environment:"
+                " see client_keys_env on line 2 (keep one)"
+            ),
+        ),
+        (
             "models:\n  a: {replicas: [http://a]}\n  b:\n    replicas: [http://b]\n    aliases: [c, a]",
             (
                 "g:5: models.b.aliases[1]: the name 'a' is already taken: see models.a on line 2"

@@ -42,7 +42,7 @@ SERVED = "replicas: [http://a]\n"
         ("retries: {budget: 20}", "retries.budget: must be at most 1, not 20"),
         ("retries: {budget: a}", "retries.budget: 'a' is not a number"),
         ("retries: {budget: .nan}", "retries.budget: nan is not a finite number"),
-        ("trust_forwarded: 1", "trust_forwarded: 1 is not true or false"),
+        ("forward_authorization: 1", "forward_authorization: 1 is not true or false"),
         ("log_level: loud", "log_level: 'loud' is not one of 'debug', 'info', 'warning' or 'error'"),
         ("access_log: 1", "access_log: 1 is neither a switch nor a file (write true, false or a path)"),
         (

@@ -146,10 +146,12 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
 
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     path = tmp_path / "g"
-    path.write_text("replicas: [http://a]\nadmin_token_file: token\naccess_log: logs/access.jsonl\n")
+    files = "admin_token_file: token\nclient_keys_file: keys\naccess_log: logs/access.jsonl\n"
+    path.write_text(f"replicas: [http://a]\n{files}")
     config = load(path)
     assert config.launch_dir == tmp_path / ".vllm-gateway"
     assert config.admin_token_file == tmp_path / "token"
+    assert config.client_keys_file == tmp_path / "keys"
     assert config.access_log == tmp_path / "logs/access.jsonl"
 
 

@@ -126,6 +126,8 @@ def test_the_defaults_are_these() -> None:
         "admin": "127.0.0.1:9090",
         "admin_token_env": None,
         "admin_token_file": None,
+        "client_keys_env": None,
+        "client_keys_file": None,
         "workers": "auto",
         "replicas": [],
         "models": {},
@@ -150,7 +152,6 @@ def test_the_defaults_are_these() -> None:
         "log_level": "info",
         "forward_authorization": False,
         "extra_routes": [],
-        "trust_forwarded": False,
         "health": {
             "interval": 2.0,
             "timeout": 10.0,

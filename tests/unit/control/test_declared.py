@@ -1,9 +1,11 @@
 """From the file's words to the fleet's."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.config import Secrets, parse
-from gateway.control.declared import NEVER_S, plan_of, settings_of
+from gateway.control.declared import NEVER_S, plan_of, remarks_on, settings_of
 from gateway.fleet.observation import DeclaredPool, Owner, PoolOptions
 from gateway.fleet.snapshot import Limits, ResumeMode, Timeouts
 from gateway.proxy.settings import Settings
@@ -57,11 +59,11 @@ def test_rules_for_the_whole_fleet() -> None:
 
 
 def test_the_defaults_of_the_file_are_the_defaults_of_the_workers() -> None:
-    assert settings_of(parse("replicas: [http://a:1]", "t")) == Settings()
+    assert settings_of(parse("replicas: [http://a:1]", "t"), Secrets()) == Settings()
 
 
 def test_hang_detection_that_is_off_never_strikes() -> None:
-    assert settings_of(parse(TEXT, "t")).hang_s == NEVER_S
+    assert settings_of(parse(TEXT, "t"), Secrets()).hang_s == NEVER_S
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,18 @@ def test_hang_detection_that_is_off_never_strikes() -> None:
     [("false", None), ("true", "-"), ("/var/log/gateway.log", "/var/log/gateway.log")],
 )
 def test_where_the_access_log_goes(written: str, understood: str | None) -> None:
-    assert settings_of(parse(f"replicas: [http://a:1]\naccess_log: {written}", "t")).access_log == understood
+    config = parse(f"replicas: [http://a:1]\naccess_log: {written}", "t")
+    assert settings_of(config, Secrets()).access_log == understood
+
+
+def test_workers_learn_digests_of_the_clients_keys_and_no_key() -> None:
+    settings = settings_of(parse("replicas: [http://a:1]", "t"), Secrets(client_keys=("abc",)))
+    assert settings.client_keys == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",)
+
+
+def test_keys_for_replicas_and_none_for_clients_are_remarked_on() -> None:
+    config = parse(TEXT, "t")
+    (remark,) = remarks_on(config, SECRETS)
+    assert remark.startswith("the gateway sends its replicas' keys for anybody who reaches 127.0.0.1:8000")
+    assert list(remarks_on(config, replace(SECRETS, client_keys=("abc",)))) == []
+    assert list(remarks_on(config, Secrets())) == []
