@@ -88,7 +88,7 @@ class Dispatcher:
         job.record.attempts += 1
         job.record.replica = replica.view.id
         try:
-            relay = await self._exchange(job, replica)
+            relay = await self.exchange(job, replica)
         except ConnectFailed as error:
             replica.failed(self._fleet.snapshot.ejection)
             told = ConnectFailed(f"The replica can't be reached: {error.message}.", retry_after_s=1.0)
@@ -149,8 +149,11 @@ class Dispatcher:
         job.body = body
         return Interrupted(error, relay.error_event)
 
-    async def _exchange(self, job: Job, replica: LiveReplica) -> Relay:
-        """One request and its answer, on a kept connection if there is one, else on a new one."""
+    async def exchange(self, job: Job, replica: LiveReplica) -> Relay:
+        """One request and its answer, on a kept connection if there is one, else on a new one.
+
+        Public because tracing wraps it.
+        """
         connection = None
         if job.upload is None:
             # An upload could not be sent again if the replica has just closed the kept one.
