@@ -6,8 +6,9 @@ Each is either refused, with nothing sent on, or answered once, with exactly one
 import json
 
 from gateway.proxy.settings import Settings
-from tests.integration.harness import Front, Plan, Tap, chat, sim
+from tests.integration.harness import Front, Plan
 from tests.integration.sim_client import Client, encode
+from tests.integration.stand_ins import Tap, chat, sim
 
 BODY = json.dumps(chat(max_tokens=1)).encode()
 CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from gateway.proxy.settings import Settings
-from tests.integration.harness import Front, Plan, Scripted, Tap, scripted, sim, unused_url
+from tests.integration.harness import Front, Plan
 from tests.integration.sim_client import Client, Reply, encode, until
+from tests.integration.stand_ins import Scripted, Tap, scripted, sim, unused_url
 
 PATH = "/v1/audio/transcriptions"
 TYPE = {"content-type": "multipart/form-data; boundary=xyz"}
