@@ -20,17 +20,27 @@ def fingerprint(path: Path) -> Fingerprint | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-async def watch(path: Path, changed: Callable[[], Awaitable[None]], interval_s: float) -> None:
-    """Call back after each change, until cancelled.
+class FileWatch:
+    """Looks at one file. A file that is still being written, or is away for a moment, is not ready."""
 
-    A file that is still being written is not ready: the call comes when two looks in a row saw the same. A
-    file that disappeared is awaited.
-    """
-    known = last = fingerprint(path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._last = fingerprint(path)
+
+    def look(self) -> bool:
+        """Whether the file changed, and was found unchanged since the look before. Says so once."""
+        seen = fingerprint(self._path)
+        is_ready = seen is not None and seen == self._last and seen != self._known
+        self._last = seen
+        if is_ready:
+            self._known = seen
+        return is_ready
+
+
+async def watch(path: Path, changed: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    """Call back after each change, until cancelled."""
+    file = FileWatch(path)
     while True:
         await asyncio.sleep(interval_s)
-        seen = fingerprint(path)
-        if seen is not None and seen == last and seen != known:
-            known = seen
+        if file.look():
             await changed()
-        last = seen

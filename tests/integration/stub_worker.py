@@ -1,7 +1,7 @@
 """A worker that speaks the channel and relays nothing: `stub_worker.py MODE CHANNEL_FD`.
 
-`good` counts as if it had requests and tells of each picture it gets; `dead` ends at once; `deaf` does not
-stop; `rude` says what no worker says; `suspicious` suspects the replica that its settings name.
+`good` counts as if it had requests and tells of each picture it gets, `idle` only tells; `dead` ends at once;
+`deaf` does not stop; `rude` says what no worker says; `suspicious` suspects the replica its settings name.
 """
 
 import asyncio
@@ -27,7 +27,8 @@ async def main(mode: str, channel_fd: int) -> None:
     channel = await Channel.open(socket.socket(fileno=channel_fd))
     boot = await channel.from_control()
     assert isinstance(boot, Boot)
-    pretend_to_work(boot)
+    if mode != "idle":
+        pretend_to_work(boot)
     if mode == "rude":
         channel._writer.write(b"\x00\x00\x00\x03abc")
         await asyncio.Event().wait()

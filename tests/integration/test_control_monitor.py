@@ -10,16 +10,18 @@ import aiohttp
 import pytest
 
 from gateway.control import monitor as monitoring
+from gateway.control.canary import Canary
 from gateway.control.declared import Plan
 from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
 from gateway.control.monitor import Monitor, Rhythm
-from gateway.control.probes import open_session
+from gateway.control.probes import NoAnswer, Outcome, open_session
 from gateway.fleet.ejection import Standing
+from gateway.fleet.health import Probe
 from gateway.fleet.observation import DeclaredPool, Observation, Owner
 from gateway.fleet.snapshot import Replica, Snapshot
 from gateway.sim import EngineLimits, SimOptions, SimulatedReplica
-from gateway.telemetry.layout import REPLICA_OFFSETS, Layout
+from gateway.telemetry.layout import REPLICA_OFFSETS, Layout, Shared
 from gateway.telemetry.scoreboard import Scoreboard
 from tests.integration.sim_client import until
 
@@ -160,6 +162,23 @@ async def test_models_are_read_at_once_when_somebody_asks() -> None:
             assert answer.status == 200
         them.monitor.read_models()
         await until(lambda: them.has(replica.url, "sql"))
+
+
+async def test_a_listing_that_fails_now_and_then_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def no_answer(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise NoAnswer(Outcome(Probe.BAD_STATUS, "GET /v1/models: HTTP 500"))
+
+    async with watching() as them, sim() as replica:
+        them.watch(stranger(replica))
+        await until(lambda: them.shows(replica.url, "up"))
+        monkeypatch.setattr(monitoring, "read_models", no_answer)
+        await until(lambda: asked >= 2)
+        assert them.shows(replica.url, "up")
+        assert them.has(replica.url, "m")
 
 
 async def test_a_replica_that_answers_5xx_is_failing_and_one_success_brings_it_back() -> None:
@@ -305,6 +324,45 @@ async def test_a_hung_engine_is_not_believed_while_the_canary_gets_no_answer(
         asked = len(replica.requests)
         await until(lambda: sum(r.path == "/v1/completions" for r in replica.requests[asked:]) >= 3)
         assert them.standing(replica.url) is Standing.OUT
+
+
+async def test_a_hung_server_that_no_canary_can_judge_is_tried_with_requests_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def cannot_tell(*_: object) -> Canary:
+        return Canary.CANNOT_TELL
+
+    monkeypatch.setattr("gateway.control.canary.ask", cannot_tell)
+    monkeypatch.setattr(monitoring, "CANARY_PATIENCE_S", 0.2)
+    async with watching() as them, sim() as replica:
+        them.watch(stranger(replica), hang_s=0.2)
+        await until(lambda: them.shows(replica.url, "up"))
+        replica.set_faults(freeze=True)
+        them.pretend_outstanding(replica.url, 1)
+        await until(lambda: them.standing(replica.url) is Standing.OUT)
+        them.pretend_outstanding(replica.url, 0)
+        await until(lambda: them.standing(replica.url) is Standing.GOOD)
+
+
+async def test_a_byte_of_a_hung_replica_is_noticed_between_two_readings() -> None:
+    async with watching() as them, sim() as replica:
+        them.watch(stranger(replica), rhythm=Rhythm(interval_s=0.05, metrics_interval_s=0.1), hang_s=0.15)
+        await until(lambda: them.shows(replica.url, "up"))
+        them.pretend_outstanding(replica.url, 1)
+        await until(lambda: them.standing(replica.url) is Standing.OUT)
+        slot = them.state.slots[replica.url]
+        them.board.cells[LAYOUT.shared(slot) + Shared.LAST_BYTE] = 12345
+        await until(lambda: them.standing(replica.url) is Standing.GOOD)
+
+
+async def test_a_hung_replica_that_is_watched_anew_begins_anew() -> None:
+    async with watching() as them, sim() as replica:
+        them.watch(stranger(replica), hang_s=0.15)
+        await until(lambda: them.shows(replica.url, "up"))
+        them.pretend_outstanding(replica.url, 1)
+        await until(lambda: them.standing(replica.url) is Standing.OUT)
+        them.watch(stranger(replica), rhythm=SLOW, hang_s=3600.0)
+        assert them.standing(replica.url) is Standing.GOOD
 
 
 async def test_a_restart_makes_a_hung_replica_well() -> None:

@@ -16,13 +16,13 @@ import aiohttp
 import pytest
 
 from gateway.config import ConfigError, Secrets, parse, resolve_secrets
-from gateway.control import workers
+from gateway.control import process, upkeep, workers
 from gateway.control.admin.source import ReloadRefused, UnknownReplica
 from gateway.control.listening import CannotListen
 from gateway.control.plane import ControlPlane, Loaded
 from gateway.control.process import Surroundings, control_plane, raise_descriptor_limit
 from gateway.fleet.observation import Observation, Owner
-from gateway.sim import SimOptions, SimulatedReplica
+from gateway.sim import EngineLimits, SimOptions, SimulatedReplica
 from tests.integration.sim_client import until
 
 HEAD = (
@@ -120,6 +120,33 @@ async def test_streams_go_on_while_replicas_are_added_and_removed() -> None:
             assert a.running == b.running == 0
 
 
+async def test_a_killed_worker_takes_only_its_own_streams_with_it_and_another_serves() -> None:
+    async with (
+        SimulatedReplica(SimOptions("m", engine=EngineLimits(step_s=0.02))) as replica,
+        control_plane(loaded(f"replicas: [{replica.url}]"), Surroundings()) as plane,
+        aiohttp.ClientSession() as client,
+    ):
+        await plane.ready()
+        url = f"http://{plane.listen}/v1/completions"
+        endless = {"model": "m", "prompt": "a", "max_tokens": 100_000, "stream": True}
+        answers = [await client.post(url, json=endless) for _ in range(3)]
+        slot = plane.replicas()[0].slot
+        assert slot is not None
+        assert plane.board.outstanding(slot) == 3
+        (worker,) = plane.workers()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        for answer in answers:
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+        await until(lambda: plane.board.outstanding(slot) == 0)
+        # Its socket is still the same: whoever connects now waits for the next worker, and is served.
+        async with client.post(url, json={"model": "m", "prompt": "a", "max_tokens": 2}) as answer:
+            assert answer.status == 200
+        await until(lambda: plane.board.outstanding(slot) == 0 and replica.running == 0)
+        assert plane.facts().worker_restarts == 1
+
+
 # -- the fleet changes --
 
 
@@ -172,6 +199,30 @@ async def test_what_can_not_be_changed_in_a_running_gateway_is_told() -> None:
         assert plane.warnings() == (sentence,), "it holds until the restart"
 
 
+async def test_a_new_admin_token_needs_a_restart() -> None:
+    text = "replicas: [http://127.0.0.1:1]\nadmin_token_env: TOKEN"
+    tokens = iter(["one", "two"])
+
+    def load() -> Loaded:
+        return loaded(text, TOKEN=next(tokens))
+
+    async with control_plane(load(), stub(load=load)) as plane:
+        await plane.reload()
+        assert plane.warnings() == (
+            "the new configuration also changes the admin token: that needs a restart",
+        )
+
+
+async def test_a_name_with_several_addresses_is_listened_on_at_all_of_them_and_administered_at_one() -> None:
+    text = HEAD.replace("127.0.0.1:0", "localhost:0") + "replicas: [http://127.0.0.1:1]"
+    async with (
+        control_plane(Loaded(parse(text, "t"), Secrets()), stub()) as plane,
+        aiohttp.ClientSession() as client,
+        client.get(f"http://{plane.admin}/api/status") as answer,
+    ):
+        assert answer.status == 200
+
+
 async def test_a_change_of_the_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text("replicas: [http://127.0.0.1:1]")
@@ -214,6 +265,23 @@ async def test_a_launched_server_joins_its_pool_and_leaves_it() -> None:
             assert [view.origin for view in plane.replicas()] == ["declared", "launched"]
             plane.remove_replica(b.url)
             assert urls(plane) == {a.url: "up"}
+
+
+async def test_the_slot_of_a_replica_that_left_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "TIDY_S", 0.01)
+    monkeypatch.setattr(upkeep, "QUARANTINE_S", 0.0)
+    file = File("replicas: [http://127.0.0.1:1, http://127.0.0.1:2]")
+    async with control_plane(file.load(), stub("idle", load=file.load)) as plane:
+        file.text = "replicas: [http://127.0.0.1:2]"
+        await plane.reload()
+        released = plane._parts.state._slots._replicas
+        await until(lambda: not released.released)
+        file.text = "replicas: [http://127.0.0.1:2, http://127.0.0.1:3]"
+        await plane.reload()
+        assert {view.url: view.slot for view in plane.replicas()} == {
+            "http://127.0.0.1:2": 1,
+            "http://127.0.0.1:3": 0,
+        }
 
 
 # -- start --

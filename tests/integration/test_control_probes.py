@@ -86,7 +86,11 @@ async def test_a_port_where_nobody_listens_is_a_refusal(session: aiohttp.ClientS
     ("answer", "verdict", "detail"),
     [
         (says(http("503 Service Unavailable")), Probe.BAD_STATUS, "GET /health: HTTP 503"),
-        (says(http("302 Found")), Probe.BAD_STATUS, "GET /health: HTTP 302"),
+        (
+            says(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"),
+            Probe.BAD_STATUS,
+            "GET /health: HTTP 302",
+        ),
         (says(http("401 Unauthorized")), Probe.BAD_STATUS, "GET /health: HTTP 401 (is its API key right?)"),
         (says(b"SSH-2.0-OpenSSH\r\n"), Probe.BAD_STATUS, "the answer is not HTTP that can be read"),
         (says(b""), Probe.TIMEOUT, "the connection broke"),

@@ -184,10 +184,11 @@ async def test_a_second_stop_cuts_the_first_ones_grace_short(monkeypatch: pytest
         await patient
 
 
-async def test_a_worker_that_only_starts_is_stopped_too() -> None:
+async def test_a_worker_that_only_starts_is_told_to_stop_as_soon_as_it_listens() -> None:
     async with crew("good") as them:
         await asyncio.sleep(0)
-        await them.workers.stop(30.0)
+        async with asyncio.timeout(START_S):
+            await them.workers.stop(3600.0)
         assert them.pids() == []
 
 
