@@ -20,7 +20,7 @@ _SLIDING_NAMES = frozenset(
 
 def heads_of(keys: Keys) -> int:
     """Number of query heads."""
-    return keys.integer("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+    return keys.positive("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
 
 
 def kv_heads_of(keys: Keys, model_type: str) -> int:
@@ -47,7 +47,7 @@ def kv_heads_of(keys: Keys, model_type: str) -> int:
 
 def hidden_of(keys: Keys) -> int:
     """The hidden size."""
-    return keys.integer("hidden_size", "n_embd", "d_model", "hidden_dim")
+    return keys.positive("hidden_size", "n_embd", "d_model", "hidden_dim")
 
 
 def head_dim_of(keys: Keys) -> int:

@@ -5,10 +5,13 @@ Owns the look-up with aliases and defaults, and the one error for a value that i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from typing import TypeGuard
 
 from gateway.launch.memory.terms import UnmodelledError
 
 Json = Mapping[str, object]
+_LARGEST = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,34 @@ class Keys:
             return default
         if isinstance(value, Sequence) and not isinstance(value, str) and value:
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
             raise UnmodelledError(f"{self.where}: {names[0]} is {value!r}, not a whole number")
+        if not 0 <= value <= _LARGEST:
+            raise UnmodelledError(f"{self.where}: {names[0]} is {value!r}, which is not plausible")
         return int(value)
+
+    def positive(self, *names: str) -> int:
+        """A whole number that a model cannot do without.
+
+        Raises:
+            UnmodelledError: it is missing, something else, or zero.
+        """
+        value = self.integer(*names)
+        if value == 0:
+            raise UnmodelledError(f"{self.where}: {names[0]} is 0")
+        return value
 
     def integers(self, *names: str) -> tuple[int, ...]:
         """A list of whole numbers, empty if missing; a single number is a list of one."""
         value = self.find(*names)
         if isinstance(value, Sequence) and not isinstance(value, str):
-            return tuple(int(item) for item in value if isinstance(item, (int, float)))
-        return (int(value),) if isinstance(value, (int, float)) else ()
+            return tuple(int(item) for item in value if _is_whole(item))
+        return (int(value),) if _is_whole(value) else ()
 
     def number(self, *names: str, default: float) -> float:
         """A number that need not be whole."""
         value = self.find(*names)
-        return float(value) if isinstance(value, (int, float)) else default
+        return float(value) if isinstance(value, (int, float)) and isfinite(value) else default
 
     def flag(self, *names: str, default: bool = False) -> bool:
         """A truth value."""
@@ -82,3 +98,7 @@ class Keys:
         """A nested object, empty if missing."""
         value = self.find(*names)
         return value if isinstance(value, Mapping) else {}
+
+
+def _is_whole(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and 0 <= value <= _LARGEST and float(value).is_integer()

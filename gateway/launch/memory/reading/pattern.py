@@ -12,6 +12,7 @@ from gateway.launch.memory.terms import UnmodelledError
 
 _HYBRID_LETTERS = {"M": "mamba", "*": "full_attention", "-": "mlp", "E": "moe"}
 _SLIDING_LETTERS = {"L": "sliding_attention", "G": "full_attention"}
+_MOST_LAYERS = 1000
 _ALTERNATING = frozenset({"gemma2", "gpt_oss"})
 _ENCODERS = frozenset(
     {"bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "new", "gte", "mpnet", "distilbert"}
@@ -45,7 +46,10 @@ _SYNONYMS = {
 
 def layer_count(keys: Keys) -> int:
     """Number of decoder layers."""
-    return keys.integer("num_hidden_layers", "n_layer", "num_layers", "n_layers", "decoder_layers")
+    count = keys.positive("num_hidden_layers", "n_layer", "num_layers", "n_layers", "decoder_layers")
+    if count > _MOST_LAYERS:
+        raise UnmodelledError(f"{keys.where}: {count} layers are not plausible")
+    return count
 
 
 def layer_kinds(keys: Keys, model_type: str) -> tuple[str, ...]:

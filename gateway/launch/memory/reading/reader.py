@@ -53,13 +53,20 @@ def read_model(config: Json) -> Model:
     Raises:
         UnmodelledError: a value is missing, or the architecture is not modelled; the message says which.
     """
+    try:
+        return _read(config)
+    except (ArithmeticError, IndexError, TypeError) as error:
+        raise UnmodelledError(f"config.json contradicts itself ({error})") from None
+
+
+def _read(config: Json) -> Model:
     keys = text_section(config)
     architecture = _architecture(config)
     model_type = model_type_of(keys, architecture)
     check_supported(model_type, architecture)
     if model_type == "whisper":
         return read_whisper(keys, architecture)
-    hidden, vocab = hidden_of(keys), keys.integer("vocab_size", "padded_vocab_size", "n_vocab")
+    hidden, vocab = hidden_of(keys), keys.positive("vocab_size", "padded_vocab_size", "n_vocab")
     layers = _layers(keys, model_type)
     towers = read_towers(config, hidden)
     encoder = model_type in _ENCODER_TYPES
