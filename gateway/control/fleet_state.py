@@ -134,7 +134,8 @@ class FleetState:
         """A replica that is up was asked again what it serves."""
         if (known := self._known.get(url)) is not None:
             self._known[url] = self._with_models(known, models)
-            self._changed()
+            if models != known.seen.models:
+                self._changed()
 
     def measured(self, url: str, engine: EngineStats | None) -> None:
         """The replica's own metrics were read; None when they could not be."""
@@ -151,7 +152,7 @@ class FleetState:
         )
         if health.state is not before.state:
             self._tell_verdict(known.seen, health)
-        self._changed()
+            self._changed()
 
     def _tell_verdict(self, seen: Observation, health: Health) -> None:
         up = health.state is State.UP

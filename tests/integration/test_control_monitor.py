@@ -398,9 +398,12 @@ async def test_a_saturated_engine_is_never_taken_for_hung() -> None:
             job.cancel()
 
 
-async def test_a_strange_answer_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a mistake of ours"), ValueError("not an exposition")])
+async def test_a_strange_answer_does_not_end_the_watch(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def explode(_: str) -> None:
-        raise RuntimeError("a mistake of ours")
+        raise error
 
     monkeypatch.setattr("gateway.control.engine.parse", explode)
     async with watching() as them, sim() as replica:

@@ -98,6 +98,31 @@ async def test_what_changes_nothing_is_no_new_picture(world: World) -> None:
     assert len(world.pictures) == 1
 
 
+async def test_what_changes_nothing_costs_no_drawing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.state.declare(plan("a", pool="x"))
+    world.state.welcome("a", (BASE,), OK)
+    world.state.settle()
+
+    def draw(*_: object) -> None:
+        pytest.fail("drawn again")
+
+    monkeypatch.setattr("gateway.control.fleet_state.draw", draw)
+    for _ in range(3):
+        world.state.probed("a", OK)
+        world.state.listed("a", (BASE,))
+        world.state.measured("a", EngineStats())
+        await asyncio.sleep(0)
+
+
+async def test_a_longer_context_alone_is_a_new_picture(world: World) -> None:
+    world.state.declare(plan("a", pool="x"))
+    world.state.welcome("a", (BASE,), OK)
+    world.state.settle()
+    world.state.listed("a", (ServedModel("x", None, "w", 8192),))
+    await asyncio.sleep(0)
+    assert world.state.snapshot.names["x"].max_model_len == 8192
+
+
 async def test_a_replica_that_goes_down_keeps_its_models_so_that_they_stay_known(world: World) -> None:
     world.state.declare(plan("a"))
     world.state.welcome("a", (BASE, SQL), OK)
