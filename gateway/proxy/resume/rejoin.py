@@ -8,17 +8,25 @@ import re
 
 import orjson
 
+_EVENT = b"data: "
 _EVENT_END = b"\n\n"
 _PREFIX = re.compile(rb'data: (\{"id":"[^"]*","object":"[^"]*","created":\d+,"model":"[^"]*",)')
 _ROLE = b'"delta":{"role":"assistant"'
 _USAGE = b'"usage":{'
 _PROMPT_IDS = re.compile(rb'"prompt_token_ids":\[([0-9,]*)\]')
+_TEXT_OFFSETS = re.compile(rb'(?<="text_offset":\[)[0-9,]+(?=\])')
 
 
 def prefix_of(data: bytes) -> bytes:
     """What all events of a stream begin with (id, object, created, model); empty when they don't."""
-    found = _PREFIX.match(data)
+    found = _PREFIX.search(data)
     return b"" if found is None else found.group(1)
+
+
+def text_length(event: bytes) -> int:
+    """How long the text is at the end of a `/v1/completions` event with logprobs, as vLLM counts it."""
+    logprobs = orjson.loads(event.removeprefix(_EVENT))["choices"][0]["logprobs"]
+    return int(logprobs["text_offset"][-1]) + len(logprobs["tokens"][-1])
 
 
 class NotAContinuation(Exception):
@@ -33,24 +41,30 @@ class Rejoin:
         prompt: the ids the second replica was given as its prompt, as in JSON, without brackets; empty where
             it was given text, and its usage can't be corrected.
         added: how many of those are tokens of the answer, not of the client's prompt.
+        text_length: how long their text is, where the client gets offsets into it with its logprobs.
     """
 
-    def __init__(self, prefix: bytes, prompt: bytes, added: int) -> None:
+    def __init__(self, prefix: bytes, prompt: bytes, added: int, text_length: int = 0) -> None:
         self._prefix = prefix
         self._prompt = prompt
         self._added = added
+        self._text_length = text_length
         self._theirs = b""
+        self._checked = False
 
     def edit(self, data: bytes) -> bytes:
         """Whole events, edited. Raises `NotAContinuation` when the answer starts anew."""
-        if not self._theirs:
+        if not self._checked and _EVENT in data:
+            self._checked = True
             self._theirs = prefix_of(data)
             self._check_prompt(data)
         if _ROLE in data:
             events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
             data = b"".join(event for event in events if _ROLE not in event)
         if self._theirs != self._prefix and self._theirs:
-            data = data.replace(b"data: " + self._theirs, b"data: " + self._prefix)
+            data = data.replace(_EVENT + self._theirs, _EVENT + self._prefix)
+        if self._text_length:
+            data = _TEXT_OFFSETS.sub(self._shifted, data)
         if self._added and _USAGE in data:
             events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
             data = b"".join(self._with_usage(event) if _USAGE in event else event for event in events)
@@ -63,10 +77,13 @@ class Rejoin:
         if found is None or found.group(1) != self._prompt:
             raise NotAContinuation
 
+    def _shifted(self, offsets: re.Match[bytes]) -> bytes:
+        return b",".join(b"%d" % (int(offset) + self._text_length) for offset in offsets.group().split(b","))
+
     def _with_usage(self, event: bytes) -> bytes:
         """The tokens that were continued from are part of the answer, not of the prompt."""
-        document = orjson.loads(event.removeprefix(b"data: "))
+        document = orjson.loads(event.removeprefix(_EVENT))
         usage = document["usage"]
         usage["prompt_tokens"] -= self._added
         usage["completion_tokens"] += self._added
-        return b"data: " + orjson.dumps(document) + _EVENT_END
+        return _EVENT + orjson.dumps(document) + _EVENT_END

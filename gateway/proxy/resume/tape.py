@@ -10,11 +10,16 @@ from collections.abc import Callable
 from gateway.proxy.resume.rejoin import Rejoin, prefix_of
 
 _IDS = re.compile(rb'"(prompt_)?token_ids":\[([0-9,]*)\]')
+_NO_IDS = b'"token_ids":null'
 _EVENT = b"data: "
+_EVENT_END = b"\n\n"
 _FINISH = b'"finish_reason":"'
 _TOOL_CALL = b'"tool_calls":[{'
-_NO_TEXT = (b'"content":""', b'"text":""')
-_CUT_CHARACTER = (b'\xef\xbf\xbd"', b'\\ufffd"')
+_LOGPROBS = b'"logprobs":{'
+_TEXT_OFFSET = b'"text_offset":['
+_USAGE_EVENT = b'"choices":[],"usage":{'
+# vLLM's parsers hold text back, and an event without content is sent only where ids were asked for.
+_HELD_TEXT = b'"delta":{},"logprobs":null,"finish_reason":null'
 
 Account = Callable[[int], bool]
 """Asked before bytes are kept, told when they are given back (negative); False when there is no room."""
@@ -25,7 +30,8 @@ class Tape:
 
     `prompt` and `tokens` are ids as in JSON, without brackets; `safe` is the length of `tokens`, in ids, up
     to which a continuation is exact: cutting where the text so far ends inside a character makes vLLM's
-    detokenizer send the whole prompt as text. A stream that outgrows its bound is only edited from then on.
+    detokenizer send the whole prompt as text. `safe_event` is the event that ends there, kept where it has
+    logprobs. A stream that outgrows its bound is only edited from then on.
     """
 
     __slots__ = (
@@ -38,9 +44,12 @@ class Tape:
             "prompt",
             "rejoin",
             "safe",
+            "safe_event",
             "seen",
             "stuck",
             "tokens",
+            "usage_sent",
+            "withheld",
         ),
     )
 
@@ -55,9 +64,12 @@ class Tape:
         self.tokens = bytearray()
         self.seen = 0
         self.safe = 0
+        self.safe_event = b""
         self.stuck = False
         self.finished = False
+        self.usage_sent = False
         self.calls_tool = False
+        self.withheld = False
         self.overflown = False
         self.rejoin: Rejoin | None = None
 
@@ -71,10 +83,13 @@ class Tape:
         elif not self.prefix:
             self.prefix = prefix_of(data)
         if b'token_ids":[' in data:
-            edited = _IDS.sub(self._take, data)
-            self._mark(data)
-            return data if self._shown else edited
-        return data
+            edited = self._record(data)
+        else:
+            edited = data
+            self.withheld = self.withheld or _NO_IDS in data
+        if self.finished:
+            self.usage_sent = self.usage_sent or _USAGE_EVENT in data
+        return data if self._shown else edited
 
     def rewind(self) -> None:
         """Forget what came after the safe point: the next replica makes it again."""
@@ -85,6 +100,30 @@ class Tape:
         """Give back what was kept."""
         self._account(-self._kept_bytes)
         self._kept_bytes = 0
+
+    def _record(self, data: bytes) -> bytes:
+        last = data[data.rfind(_EVENT, 0, -2) :]
+        cut, empty = _ends_in_cut_character(last), _has_no_text(last)
+        if (cut or empty) and len(last) < len(data):
+            # Where a stream may be cut depends on each of them, not only on the last.
+            return b"".join(self._record(event + _EVENT_END) for event in data.split(_EVENT_END) if event)
+        edited = _IDS.sub(self._take, data)
+        if cut:
+            self.stuck = True  # the client has text of tokens that would have to be made again
+        elif empty:
+            self.stuck = self.stuck or _LOGPROBS in last  # the client has those
+        else:
+            self.stuck = False
+            self.safe, self._safe_end = self.seen, len(self.tokens)
+            if _TEXT_OFFSET in last:
+                self.safe_event = last
+        if _FINISH in data:
+            self.finished = True
+        if _TOOL_CALL in data:
+            self.calls_tool = True
+        if _NO_IDS in last:
+            self.withheld = True
+        return _without_held(edited) if _HELD_TEXT in data else edited
 
     def _take(self, found: re.Match[bytes]) -> bytes:
         is_prompt, ids = found.groups()
@@ -112,15 +151,18 @@ class Tape:
         self._kept_bytes += size
         return True
 
-    def _mark(self, data: bytes) -> None:
-        """Move the safe point by what the last event shows; those before it no longer matter."""
-        last = data[data.rfind(_EVENT, 0, -2) :]
-        if any(mark in last for mark in _CUT_CHARACTER):
-            self.stuck = True  # the client has text of tokens that would have to be made again
-        elif not any(mark in last for mark in _NO_TEXT):
-            self.stuck = False
-            self.safe, self._safe_end = self.seen, len(self.tokens)
-        if _FINISH in last:
-            self.finished = True
-        if _TOOL_CALL in last:
-            self.calls_tool = True
+
+# Not loops over the marks: a generator costs as much as all of the searches, for every event.
+
+
+def _ends_in_cut_character(event: bytes) -> bool:
+    return b'\xef\xbf\xbd"' in event or b'\\ufffd"' in event
+
+
+def _has_no_text(event: bytes) -> bool:
+    return b'"content":""' in event or b'"text":""' in event or b'"delta":{}' in event
+
+
+def _without_held(data: bytes) -> bytes:
+    events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
+    return b"".join(event for event in events if _HELD_TEXT not in event)
