@@ -41,10 +41,13 @@ def retry_reason(ended: Ended, status: int, held_body: bytes) -> str | None:
 
 
 def is_replica_fault(ended: Ended, status: int) -> bool:
-    """Whether the attempt counts against the replica: broken answers and 5xx, never 4xx, 429 or 501."""
+    """Whether the attempt counts against the replica: broken answers and 5xx, never 4xx, 429 or 501.
+
+    One that is too old to continue an answer is well all the same.
+    """
     if ended.failure is Failure.STATUS:
         return status >= 500 and status != 501  # noqa: PLR2004
-    return ended.failure not in {None, Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN}
+    return ended.failure not in {None, Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN, Failure.STARTED_OVER}
 
 
 class RetryBudget:

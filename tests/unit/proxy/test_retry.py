@@ -57,6 +57,7 @@ def test_too_many_requests_and_not_implemented_are_no_fault_of_the_replica(statu
         ),
         *((Failure.FIRST_BYTE_TIMEOUT, True), (Failure.IDLE_TIMEOUT, True)),
         *((Failure.TOTAL_TIMEOUT, False), (Failure.SHUTDOWN, False), (None, False)),
+        (Failure.STARTED_OVER, False),
     ],
 )
 def test_broken_answers_and_silence_are_its_fault_and_our_own_limits_are_not(
