@@ -60,11 +60,14 @@ def replica(
 class FakeBoard:
     """A scoreboard of plain dictionaries, by slot."""
 
-    loads: dict[int, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
     marks: dict[int, Marks] = field(default_factory=dict)
 
     def outstanding(self, slot: int) -> int:
-        return self.loads.get(slot, 0)
+        return self.counts.get(slot, 0)
+
+    def loads(self, slots: Sequence[int]) -> list[int]:
+        return [self.outstanding(slot) for slot in slots]
 
     def all_good(self, slots: Sequence[int]) -> bool:
         marks = [self.marks[slot] for slot in slots if slot in self.marks]

@@ -80,7 +80,7 @@ def test_two_stuck_streams_on_one_of_two_replicas_send_ten_requests_to_the_other
     for turn in range(10):
         chosen = pick(pool(State.UP, State.UP), board, turn=turn)
         assert chosen == "r1"
-        board.loads[1] = 0  # each ends before the next begins
+        board.counts[1] = 0  # each ends before the next begins
 
 
 def test_equal_loads_spread_evenly() -> None:
@@ -92,7 +92,7 @@ def test_weights_shift_the_balance() -> None:
     replicas = [replica("a", 0), replica("b", 1, weight=3.0)]
     board = FakeBoard({0: 1, 1: 3})
     assert pick(replicas, board) == "b"
-    board.loads[1] = 6
+    board.counts[1] = 6
     assert pick(replicas, board) == "a"
 
 
@@ -139,7 +139,7 @@ def test_an_ejected_replica_is_left_out_until_its_time_is_over() -> None:
 
 
 def test_a_replica_on_trial_is_asked_once_and_then_left_alone() -> None:
-    board = FakeBoard(marks={0: ejected(99.0)}, loads={1: 1})
+    board = FakeBoard(marks={0: ejected(99.0)}, counts={1: 1})
     assert pick(pool(State.UP, State.UP), board) == "r0"
     board.marks[0] = on_trial(board.marks[0], 100.0)
     assert pick(pool(State.UP, State.UP), board) == "r1"
@@ -231,7 +231,7 @@ class Traffic(RuleBasedStateMachine):
         assert not chosen.draining
         assert cap is None or self.board.outstanding(chosen.slot) < cap
         assert panic or self.board.standing(chosen.slot, self.now) is not Standing.OUT
-        self.board.loads[chosen.slot] = self.board.outstanding(chosen.slot) + 1
+        self.board.counts[chosen.slot] = self.board.outstanding(chosen.slot) + 1
         self.leases.append(chosen)
         if self.board.standing(chosen.slot, self.now) is Standing.TRIAL:
             self.board.marks[chosen.slot] = on_trial(self.board.marks[chosen.slot], self.now)
@@ -243,7 +243,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        self.board.loads[lease.slot] -= 1
+        self.board.counts[lease.slot] -= 1
 
     @rule(slot=st.integers(0, 3), state=st.sampled_from(State), draining=st.booleans())
     def change(self, slot: int, state: State, draining: bool) -> None:  # noqa: FBT001
