@@ -147,6 +147,15 @@ def test_bytes_for_some_requests_hold_that_many_requests(name: str, requests: in
     assert geometry.longest_request(geometry.bytes_for(1)) == length
 
 
+def test_uneven_layer_kinds_are_padded_up_to_a_ratio_that_grew() -> None:
+    kinds = ["full_attention"] * 20 + ["sliding_attention"] * 26
+    config = llama_config(num_hidden_layers=46, layer_types=kinds, sliding_window=128)
+    cut = _geometry(config, version=Version(0, 18))
+    padded = _geometry(config, version=Version(0, 19))
+    assert sorted(group.layers for group in cut.groups) == [13, 13, 20]
+    assert sorted(group.layers for group in padded.groups) == [20, 26]
+
+
 @settings(max_examples=50, deadline=None)
 @given(size=st.integers(0, 64 * GIB))
 def test_more_memory_never_means_fewer_tokens(size: int) -> None:

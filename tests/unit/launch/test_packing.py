@@ -97,3 +97,21 @@ def test_of_equally_small_packings_the_best_score_wins() -> None:
 def test_a_search_cut_short_does_not_claim_that_a_placement_is_impossible() -> None:
     items = [Item((Choice(1, (6, 6)),)) for _ in range(3)]
     assert not pack(items, [Bin(10), Bin(10)], _no_score, nodes=1).exhaustive
+
+
+def test_a_better_packing_than_the_greedy_one_is_found() -> None:
+    """Greedily, the first item takes the only bin in which the second would fit whole."""
+    first = Item((Choice(1, (6, 6)), Choice(2, (3, 3))))
+    second = Item((Choice(1, (5, None)), Choice(2, (3, 3))))
+    placed = pack([first, second], [Bin(9), Bin(9)], _no_score).placed
+    assert placed == (Placed(0, (1,)), Placed(0, (0,)))
+
+
+def test_neither_the_roomiest_nor_the_tightest_bin_may_be_the_right_one() -> None:
+    items = [
+        Item((Choice(1, (7, 7, 7)),)),
+        Item((Choice(1, (6, None, None)),)),
+        Item((Choice(1, (None, None, 6)),)),
+    ]
+    placed = pack(items, [Bin(10), Bin(8), Bin(7)], _no_score).placed
+    assert placed == (Placed(0, (1,)), Placed(0, (0,)), Placed(0, (2,)))
