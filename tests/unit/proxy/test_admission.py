@@ -247,6 +247,17 @@ async def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
     assert second.has_one
 
 
+async def test_a_place_is_not_given_to_a_client_that_left_a_moment_ago() -> None:
+    room = FakeRoom(0)
+    first, second = await asked(room, 0, 0)
+    room.places = 1
+    first.client.leave()
+    room.queue.serve()
+    await turn()
+    assert isinstance(first.task.exception(), ClientGone)
+    assert second.has_one
+
+
 async def test_a_client_that_was_gone_before_it_could_wait_does_not() -> None:
     room = FakeRoom(0)
     client = FakeClient()
@@ -318,16 +329,18 @@ class Queueing(RuleBasedStateMachine):
         self.run(both())
 
     @precondition(lambda self: self.room.open)
-    @rule(data=st.data(), leaver=st.booleans())
-    def give_back(self, data: st.DataObject, leaver: bool) -> None:  # noqa: FBT001
+    @rule(data=st.data(), leaver=st.sampled_from(["nobody", "before", "after"]))
+    def give_back(self, data: st.DataObject, leaver: str) -> None:
         lease = data.draw(st.sampled_from(self.room.open))
 
         async def release() -> None:
+            # One leaves in the same moment in which the place may go to it.
+            first = self.queued()[:1]
+            for one in first if leaver == "before" else ():
+                one.client.leave()
             lease.release()
-            if leaver:
-                # In the same moment in which the place may have gone to one of them.
-                for one in self.queued()[:1]:
-                    one.client.leave()
+            for one in first if leaver == "after" else ():
+                one.client.leave()
 
         self.run(release())
 

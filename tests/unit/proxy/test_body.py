@@ -103,6 +103,21 @@ async def test_a_body_that_stops_coming_is_given_up_at_the_deadline() -> None:
         await sent.body.read()
 
 
+async def test_a_body_that_drips_is_given_up_at_the_deadline_as_well() -> None:
+    sent = Sent(body_timeout_s=0.1)
+
+    async def drip() -> None:
+        for _ in range(40):
+            sent.content.feed_data(b"a")
+            await asyncio.sleep(0.02)
+        sent.content.feed_eof()
+
+    dripping = asyncio.create_task(drip())
+    with pytest.raises(BodyTimeout):
+        await sent.body.read()
+    dripping.cancel()
+
+
 async def test_the_deadline_holds_when_another_task_reads_on() -> None:
     sent = Sent(body_timeout_s=0.05)
     sent.content.feed_data(b"a")
