@@ -55,7 +55,7 @@ def serve_command(
     argv += ["--host", "127.0.0.1", "--port", str(port)]
     argv += [
         *_parallel_flags(planned),
-        *_memory_flags(planned, kind),
+        *_memory_flags(planned),
         *_model_flags(planned),
         *_lora_flags(planned),
     ]
@@ -87,10 +87,12 @@ def _parallel_flags(planned: PlannedInstance) -> Iterator[str]:
         yield from ("--pipeline-parallel-size", str(planned.budget.shape.pp))
 
 
-def _memory_flags(planned: PlannedInstance, kind: DeviceKind) -> Iterator[str]:
-    """Both numbers: the start gate uses the utilisation even where the KV size is explicit."""
-    if kind is DeviceKind.CUDA:
-        yield from ("--gpu-memory-utilization", f"{planned.utilization:.4f}")
+def _memory_flags(planned: PlannedInstance) -> Iterator[str]:
+    """Both numbers: the start gate uses the utilisation even where the KV size is explicit.
+
+    On the CPU too, despite the flag's name: without it an encoder asks for 92 % of the RAM to be free.
+    """
+    yield from ("--gpu-memory-utilization", f"{planned.utilization:.4f}")
     has_cache = not planned.budget.geometry.is_empty
     if has_cache and planned.budget.shape.version.has_kv_cache_memory_flag:
         yield from ("--kv-cache-memory-bytes", str(planned.kv_bytes))

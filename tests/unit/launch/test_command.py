@@ -76,10 +76,10 @@ def test_ports_are_counted_up_around_those_that_were_asked_for() -> None:
     assert sorted(ports) == [FIRST_PORT + n for n in range(4)]
 
 
-def test_a_cpu_server_gets_its_cache_without_gpu_settings() -> None:
+def test_a_cpu_server_gets_its_cache_and_a_small_gate_out_of_ram() -> None:
     plan = place([request(llama_config())], [Device(0, "cpu", 16 * GIB, DeviceKind.CPU)])
     command = plan_commands(plan)[0]
-    assert "--gpu-memory-utilization" not in command.argv
+    assert "--gpu-memory-utilization" in command.argv
     assert "--kv-cache-memory-bytes" in command.argv
     assert command.clear_env == ("VLLM_CPU_KVCACHE_SPACE",)
     assert "CUDA_VISIBLE_DEVICES" not in command.env
