@@ -15,7 +15,7 @@ from gateway.fleet.snapshot import Limits
 from gateway.proxy.admission import PoolQueue
 from gateway.proxy.errors import ClientGone, NoReplica, QueueFull, QueueTimeout
 from gateway.proxy.front import ClientConnection
-from gateway.proxy.lease import Lease, LiveReplica
+from gateway.proxy.lease import Lease
 from gateway.telemetry.meters import PoolMeter
 
 NOBODY = frozenset[str]()
@@ -39,6 +39,20 @@ class FakeMeter:
         return SimpleNamespace(observe=self.waits.append)
 
 
+class FakeLease:
+    """A place that was given, and can be given back."""
+
+    def __init__(self, room: "FakeRoom") -> None:
+        self._room = room
+        self.open = True
+
+    def release(self) -> None:
+        assert self.open
+        self.open = False
+        self._room.given.remove(self)
+        self._room.queue.serve()
+
+
 class FakeRoom:
     """A pool with so many places, whose names can each be had by themselves."""
 
@@ -49,25 +63,14 @@ class FakeRoom:
         self.limits = Limits(**cast("Any", limits))
         self.hopeless = False
         self.missing: set[str] = set()
-        self.open: list[Lease] = []
-        self.serve_when_released = True
+        self.given: list[FakeLease] = []
         self.queue = PoolQueue(self)
 
     def lease(self, upstream_name: str, _: Collection[str]) -> Lease | None:
-        if len(self.open) >= self.places or upstream_name in self.missing:
+        if len(self.given) >= self.places or upstream_name in self.missing:
             return None
-        replica = cast("LiveReplica", SimpleNamespace(meter=SimpleNamespace(ended=self._ended)))
-        lease = Lease(replica, self._released)
-        self.open.append(lease)
-        return lease
-
-    def _ended(self) -> None:
-        pass
-
-    def _released(self) -> None:
-        self.open = [lease for lease in self.open if lease._open]
-        if self.serve_when_released:
-            self.queue.serve()
+        self.given.append(FakeLease(self))
+        return cast("Lease", self.given[-1])
 
     def worth_waiting(self, _: str, __: Collection[str]) -> bool:
         return not self.hopeless
@@ -106,8 +109,8 @@ class Waiting:
         self.task = asyncio.get_running_loop().create_task(room.queue.lease(client, name, NOBODY, priority))
 
     @property
-    def lease(self) -> Lease:
-        return self.task.result()
+    def lease(self) -> FakeLease:
+        return cast("FakeLease", self.task.result())
 
     @property
     def has_one(self) -> bool:
@@ -276,7 +279,7 @@ async def test_a_lease_granted_in_the_moment_its_client_leaves_is_not_lost() -> 
     one.client.leave()
     await turn()
     one.lease.release()
-    assert room.open == []
+    assert room.given == []
 
 
 async def test_a_lease_granted_in_the_moment_its_wait_ends_is_given_back() -> None:
@@ -288,7 +291,7 @@ async def test_a_lease_granted_in_the_moment_its_wait_ends_is_given_back() -> No
     await turn()
     assert one.task.cancelled()
     assert other.has_one
-    assert len(room.open) == 1
+    assert len(room.given) == 1
 
 
 class Queueing(RuleBasedStateMachine):
@@ -328,10 +331,10 @@ class Queueing(RuleBasedStateMachine):
 
         self.run(both())
 
-    @precondition(lambda self: self.room.open)
+    @precondition(lambda self: self.room.given)
     @rule(data=st.data(), leaver=st.sampled_from(["nobody", "before", "after"]))
     def give_back(self, data: st.DataObject, leaver: str) -> None:
-        lease = data.draw(st.sampled_from(self.room.open))
+        lease = data.draw(st.sampled_from(self.room.given))
 
         async def release() -> None:
             # One leaves in the same moment in which the place may go to it.
@@ -375,14 +378,15 @@ class Queueing(RuleBasedStateMachine):
         for one in self.waiting:
             if one.has_one and one.client.gone:
                 self.run(self._release(one))
-        held = [one for one in self.waiting if one.has_one and one.lease._open]
-        assert len(held) == len(self.room.open)
+        held = [one for one in self.waiting if one.has_one and one.lease.open]
+        assert len(held) == len(self.room.given)
         assert len(self.queued()) == len(self.room.queue) == self.room.fake.depth
         assert len(self.queued()) <= 4
-        assert not (self.queued() and len(self.room.open) < self.room.places)
+        assert not (self.queued() and len(self.room.given) < self.room.places)
 
     async def _release(self, one: Waiting) -> None:
-        one.lease.release()
+        if one.lease.open:
+            one.lease.release()
 
     def teardown(self) -> None:
         async def end() -> None:
