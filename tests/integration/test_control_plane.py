@@ -30,6 +30,7 @@ HEAD = (
 )
 STUB = Path(__file__).with_name("stub_worker.py")
 START_S = 20.0
+PATIENCE = aiohttp.ClientTimeout(total=START_S)
 
 
 def loaded(text: str, **environ: str) -> Loaded:
@@ -76,7 +77,7 @@ async def test_a_gateway_started_with_nothing_but_urls_answers() -> None:
         assert urls(plane) == {a.url: "up", b.url: "up"}
         body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
         async with (
-            aiohttp.ClientSession() as client,
+            aiohttp.ClientSession(timeout=PATIENCE) as client,
             client.post(f"http://{plane.listen}/v1/chat/completions", json=body) as answer,
         ):
             assert answer.status == 200
@@ -89,7 +90,7 @@ async def test_the_admin_listener_shows_the_fleet() -> None:
     async with two_replicas() as (a, _), control_plane(loaded(f"replicas: [{a.url}]"), stub()) as plane:
         await plane.ready()
         async with (
-            aiohttp.ClientSession() as client,
+            aiohttp.ClientSession(timeout=PATIENCE) as client,
             client.get(f"http://{plane.admin}/api/status") as answer,
         ):
             status = await answer.json()
@@ -109,7 +110,7 @@ async def test_streams_go_on_while_replicas_are_added_and_removed() -> None:
                 async with client.post(f"http://{plane.listen}/v1/completions", json=body) as answer:
                     return await answer.read()
 
-            async with aiohttp.ClientSession() as client:
+            async with aiohttp.ClientSession(timeout=PATIENCE) as client:
                 streams = [asyncio.create_task(stream(client)) for _ in range(6)]
                 await until(lambda: a.running + b.running == 6)
                 file.text = f"models: {{m: {{replicas: [{b.url}, {c.url}]}}}}"
@@ -124,7 +125,7 @@ async def test_a_killed_worker_takes_only_its_own_streams_with_it_and_another_se
     async with (
         SimulatedReplica(SimOptions("m", engine=EngineLimits(step_s=0.02))) as replica,
         control_plane(loaded(f"replicas: [{replica.url}]"), Surroundings()) as plane,
-        aiohttp.ClientSession() as client,
+        aiohttp.ClientSession(timeout=PATIENCE) as client,
     ):
         await plane.ready()
         url = f"http://{plane.listen}/v1/completions"
@@ -217,7 +218,7 @@ async def test_a_name_with_several_addresses_is_listened_on_at_all_of_them_and_a
     text = HEAD.replace("127.0.0.1:0", "localhost:0") + "replicas: [http://127.0.0.1:1]"
     async with (
         control_plane(Loaded(parse(text, "t"), Secrets()), stub()) as plane,
-        aiohttp.ClientSession() as client,
+        aiohttp.ClientSession(timeout=PATIENCE) as client,
         client.get(f"http://{plane.admin}/api/status") as answer,
     ):
         assert answer.status == 200
