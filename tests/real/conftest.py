@@ -3,29 +3,19 @@
 A test that breaks a server restarts it.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import aiohttp
 import openai
 import pytest
 
-from tests.real.fleet import (
-    ALIAS,
-    BASE,
-    EMBEDDER,
-    EMBEDDING,
-    EMBEDDING_KEY,
-    EMBEDDING_KEY_VARIABLE,
-    RARE_ADAPTER,
-    SHARED_ADAPTER,
-    WITH_BOTH,
-    WITH_ONE,
-    Fleet,
-    client_of,
-)
-from tests.real.front import Gateway
-from tests.real.guarded import free_ports, running, wait_until
+from tests.real.crowd import QUESTIONS
+from tests.real.fleet import EMBEDDER, WITH_BOTH, WITH_ONE, Fleet, client_of
+from tests.real.front import Gateway, serving
+from tests.real.guarded import free_ports, running
 from tests.real.servers import MODELS, VLLM, VllmServer
+from tests.real.streams import Heard, answers
 
 
 @pytest.fixture(scope="session")
@@ -45,23 +35,23 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def gateway(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    config = {
-        "workers": 2,
-        "health": {"models_interval": "1s"},
-        "models": {
-            BASE: {"replicas": [fleet.with_both.url, fleet.with_one.url], "aliases": [ALIAS]},
-            EMBEDDING: {"replicas": [{"url": fleet.embedder.url, "api_key_env": EMBEDDING_KEY_VARIABLE}]},
-        },
-    }
-    public, admin = free_ports(2)
-    folder = tmp_path_factory.mktemp("gateway")
-    front = Gateway("gateway", config, (public, admin), {EMBEDDING_KEY_VARIABLE: EMBEDDING_KEY}, folder)
-    with running(front):
-        expected = {BASE, ALIAS, EMBEDDING, SHARED_ADAPTER, RARE_ADAPTER}
-        client = client_of(front.url)
-        wait_until(lambda: expected <= {model.id for model in client.models.list()}, f"{expected} are listed")
+    with serving("gateway", fleet.config(), tmp_path_factory) as front:
         yield front
-        assert front.terminate() == 0, f"the gateway did not end cleanly, see {front.log}"
+
+
+@pytest.fixture(scope="session")
+def gateway_without_resume(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serving("without-resume", fleet.config(resume="off"), tmp_path_factory) as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
+def undisturbed(fleet: Fleet) -> Sequence[Heard]:
+    """What replicas that nothing happens to answer to a crowd: both the same."""
+    first, second = (asyncio.run(answers(one.url, QUESTIONS)) for one in (fleet.with_one, fleet.with_both))
+    assert [heard.failure for heard in (*first, *second) if heard.failure] == []
+    assert [heard.answer for heard in first] == [heard.answer for heard in second]
+    return first
 
 
 @pytest.fixture

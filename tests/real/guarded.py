@@ -12,6 +12,9 @@ from pathlib import Path
 from socket import AF_INET, SOCK_STREAM, socket
 from tempfile import TemporaryDirectory
 from typing import Self
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.real.guard import session_members
 
@@ -48,6 +51,7 @@ class GuardedProcess:
     def __init__(self, command: Sequence[str], env: Mapping[str, str], port: int, log: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.metrics_url = f"{self.url}/metrics"
         self.log = log
         self._command = command
         self._env = env
@@ -113,6 +117,17 @@ class GuardedProcess:
             return False
         finally:
             connection.close()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of a metric that have these labels, in the program's own /metrics."""
+        with urlopen(self.metrics_url, timeout=10) as response:
+            text = response.read().decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def wait_ready(self, path: str = "/health", deadline_s: float = 180.0) -> None:
         """Waits for a 200 on `path`.

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.real.guarded import GuardedProcess
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +50,7 @@ class ServerOptions:
     api_key: str | None = None
     is_embedding: bool = False
     max_model_len: int | None = 2048
-    max_num_seqs: int = 8
+    max_num_seqs: int = 24
     kv_cache_bytes: int = 64 * MIB
     """For 64 K tokens of tiny-llama; tiny-slow takes 64 times as much a token."""
     arguments: tuple[str, ...] = ()
@@ -98,29 +96,37 @@ class VllmServer(GuardedProcess):
     def kill_engine(self) -> None:
         os.kill(self.engine_pid(), signal.SIGKILL)
 
+    def kill_api_server(self) -> None:
+        """The engine outlives it; the guard does not let it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def ask_to_end(self) -> None:
+        """By default, vLLM stops listening and leaves its running requests without another word."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def hang_engine(self) -> None:
+        """Everything that the API server answers by itself is answered still, `/health` too."""
+        os.kill(self.engine_pid(), signal.SIGSTOP)
+
+    def wake_engine(self) -> None:
+        os.kill(self.engine_pid(), signal.SIGCONT)
+
     def restart(self) -> None:
         """Ends what is left of it and starts it again on the same port; returns when it is ready."""
         self.stop()
         self.start()
         self.wait_ready()
 
-    def post(self, path: str, body: Mapping[str, str]) -> None:
+    def post(self, path: str, body: Mapping[str, str] | None = None) -> None:
         """Calls one of vLLM's own operator routes.
 
         Raises:
             HTTPError: the answer is not 2xx.
         """
         headers = {"content-type": "application/json"}
-        request = Request(self.url + path, json.dumps(body).encode(), headers)
+        request = Request(self.url + path, json.dumps(body or {}).encode(), headers)
         with urlopen(request, timeout=30):
             pass
-
-    def metric(self, name: str) -> float:
-        """The sum of all samples of a metric in the server's own /metrics."""
-        with urlopen(f"{self.url}/metrics", timeout=10) as response:
-            text = response.read().decode()
-        families = text_string_to_metric_families(text)
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def running_requests(self) -> int:
         return int(self.metric("vllm:num_requests_running"))

@@ -5,13 +5,14 @@ import asyncio
 import aiohttp
 import pytest
 
-from tests.real.fleet import BASE, Fleet
+from tests.real.fleet import BASE, WITH_BOTH, Fleet
 from tests.real.front import Gateway
 from tests.real.guarded import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 MANY = 2000
+SLOTS = WITH_BOTH.max_num_seqs
 LONG = {"model": BASE, "prompt": "Tokens arrive", "max_tokens": MANY, "temperature": 0}
 
 
@@ -55,9 +56,9 @@ async def test_requests_still_queued_in_a_replica_leave_its_queue_with_their_cli
 ) -> None:
     clients = [
         asyncio.create_task(http.post(f"{gateway.url}/v1/completions", json=LONG).__aenter__())
-        for _ in range(24)
+        for _ in range(2 * SLOTS + 8)
     ]
-    await until_running(fleet, 16)
+    await until_running(fleet, 2 * SLOTS)
     for client in clients:
         client.cancel()
     await until_running(fleet, 0)
