@@ -112,8 +112,7 @@ async def test_a_killed_worker_is_replaced_and_leaves_no_count_behind() -> None:
 async def test_the_dead_workers_gauges_are_zero_before_another_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "FIRST_PAUSE_S", 3600.0)  # nobody takes its place
-    monkeypatch.setattr(workers, "LONGEST_PAUSE_S", 3600.0)
+    monkeypatch.setattr(workers, "next_pause", lambda *_: 3600.0)  # nobody takes its place
     async with crew("good") as them:
         await them.ready()
         assert them.board.outstanding(0) == 14
