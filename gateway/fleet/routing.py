@@ -21,10 +21,6 @@ class Board(Protocol):
         """Requests running on the replica, over all workers."""
         ...
 
-    def all_good(self, slots: Sequence[int]) -> bool:
-        """Whether passive health has nothing to say about any of the replicas."""
-        ...
-
     def standing(self, slot: int, now: float) -> Standing:
         """How passive health sees the replica at `now`, in seconds of the monotonic clock."""
         ...
@@ -44,6 +40,10 @@ class Candidates:
     starting: bool
     slots: tuple[int, ...]
     """The slots of `ready`, in their order."""
+    weights: tuple[float, ...] | None
+    """The weights of `ready`; None when all are equal."""
+    calm: bool
+    """No replica is doubted, and there are few enough for a full scan."""
 
     @classmethod
     def of(cls, replicas: Sequence[Replica], upstream_name: str) -> "Candidates":
@@ -56,10 +56,14 @@ class Candidates:
             tuple(r for r in mine if r.state is state)
             for state in (State.UP, State.UNRESPONSIVE, State.FAILING)
         )
+        doubtful = unresponsive or (() if ready else failing)
+        weighted = len({r.weight for r in mine}) > 1
         return cls(
             ready=ready,
-            doubtful=unresponsive or (() if ready else failing),
-            weighted=len({r.weight for r in mine}) > 1,
+            doubtful=doubtful,
+            weighted=weighted,
+            weights=tuple(r.weight for r in ready) if weighted else None,
+            calm=0 < len(ready) <= SCAN_LIMIT and not doubtful,
             starting=not mine and any(r.state is State.STARTING and not r.draining for r in replicas),
             slots=tuple(r.slot for r in ready),
         )
@@ -100,14 +104,6 @@ def choose(
     Replicas that failed a request a moment ago come last: one that fails fast is always idle, and least
     outstanding would send it everything (olla#144).
     """
-    slots = candidates.slots
-    if rules.cap is None and not tried and slots and len(slots) <= SCAN_LIMIT:
-        # Nearly every request: nothing is doubted, so only the loads differ.
-        calm = len(slots) >= rules.panic_threshold * (len(slots) + len(candidates.doubtful))
-        if calm and board.all_good(slots):
-            loads = [board.outstanding(slot) for slot in slots]
-            weights = [r.weight for r in candidates.ready] if candidates.weighted else None
-            return candidates.ready[least_outstanding(loads, weights, turn)]
     usable, _ = candidates.usable(board, now, rules.panic_threshold)
     if tried:
         usable = [r for r in usable if r.id not in tried]

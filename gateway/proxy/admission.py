@@ -88,12 +88,12 @@ class PoolQueue:
 
     def __init__(self, pool: Room) -> None:
         self._pool = pool
-        self._waiters: list[Waiter] = []
+        self.waiting: list[Waiter] = []
         self._order = itertools.count()
         self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiting)
 
     async def lease(
         self, client: ClientConnection, upstream_name: str, tried: Collection[str], priority: int
@@ -105,7 +105,7 @@ class PoolQueue:
             QueueFull, QueueTimeout: as they say.
             ClientGone: the client left the queue.
         """
-        if not self._waiters:
+        if not self.waiting:
             lease = self._pool.lease(upstream_name, tried)
             if lease is not None:
                 return lease
@@ -125,10 +125,10 @@ class PoolQueue:
             meter.shed("queue_full")
             raise QueueFull(
                 "All replicas are busy and the queue is full. Please retry later.",
-                retry_after_s=self._pool.seconds_until_room(len(self._waiters) + 1),
+                retry_after_s=self._pool.seconds_until_room(len(self.waiting) + 1),
             )
         started = time.monotonic()
-        heapq.heappush(self._waiters, waiter)
+        heapq.heappush(self.waiting, waiter)
         meter.queued(+1)
         self._look()
         try:
@@ -142,22 +142,22 @@ class PoolQueue:
             meter.shed("queue_timeout")
             raise QueueTimeout(
                 f"No replica had room within {limits.queue_timeout_s:g} s. Please retry later.",
-                retry_after_s=self._pool.seconds_until_room(len(self._waiters)),
+                retry_after_s=self._pool.seconds_until_room(len(self.waiting)),
             ) from None
         finally:
             meter.queued(-1)
             meter.queue_wait.observe(time.monotonic() - started)
             client.listener = None
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-                heapq.heapify(self._waiters)
+            if waiter in self.waiting:
+                self.waiting.remove(waiter)
+                heapq.heapify(self.waiting)
 
     def serve(self) -> None:
         """Give room that there is to those who wait, first come first served."""
         nobody_has_room: set[str] = set()
         kept: list[Waiter] = []
-        while self._waiters:
-            waiter = heapq.heappop(self._waiters)
+        while self.waiting:
+            waiter = heapq.heappop(self.waiting)
             if waiter.lease.done():
                 continue
             lease = None
@@ -168,13 +168,13 @@ class PoolQueue:
                 kept.append(waiter)
             else:
                 waiter.lease.set_result(lease)
-        self._waiters = kept
+        self.waiting = kept
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_on())
 
     async def _look_on(self) -> None:
-        while self._waiters:
+        while self.waiting:
             await asyncio.sleep(LOOK_S)
             self.serve()

@@ -92,5 +92,5 @@ class Interrupted:
 def break_off(job: Job, detail: str, event: bytes) -> None:
     """The client has part of an answer that can't be finished."""
     job.pool.meter.broken()
-    job.record.outcome, job.record.error = "broken", detail
+    job.outcome, job.error = "broken", detail
     job.answer.break_off(event)

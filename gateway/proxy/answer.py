@@ -70,10 +70,10 @@ class Answer:
         self.body_bytes += size
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (size, data)
-        if self.begun:
-            self._client.write(data)
-        else:
-            self._send(data)
+        if not self.begun:
+            self.begun = True
+            data = self._head + data
+        self._client.write(data)
 
     def finish(self, data: bytes = b"") -> None:
         """Pass the last piece on, and end the body."""
@@ -81,24 +81,21 @@ class Answer:
         if self._chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         self.finished = True
-        self._send(data)
+        if not self.begun:
+            self.begun = True
+            data = self._head + data
+        self._client.write(data)
 
     def whole(self, message: bytes, status: int) -> None:
         """Send an answer made here; `message` is its head and body."""
         self.status = status
-        self.finished = True
-        self._send(message)
+        self.finished = self.begun = True
+        self._client.write(message)
 
     def break_off(self, event: bytes = b"") -> None:
         """End an answer that can't be finished: a last event where there is a stream, then no proper end."""
         if event and self._chunked:
             self.write(event)
         elif event:
-            self._send(event)
+            self._client.write(event)
         self._client.hang_up(flush=bool(event))
-
-    def _send(self, data: bytes) -> None:
-        if not self.begun:
-            self.begun = True
-            data = self._head + data
-        self._client.write(data)

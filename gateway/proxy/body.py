@@ -40,9 +40,10 @@ class Body:
 
         No HTTP/1.0 client does, whatever it says (RFC 9110, section 10.1.1): `may_wait` is False for those.
         """
-        encoding = headers.text(b"content-encoding")
-        if encoding is not None and encoding.lower() != "identity":
-            raise UnsupportedBody(f"A request body with content-encoding {encoding[:32]!a} is not supported.")
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            shown = ascii(encoding[:32].decode("latin-1"))
+            raise UnsupportedBody(f"A request body with content-encoding {shown} is not supported.")
         declared = headers.get(b"content-length")
         if declared is not None:
             self.length = int(declared)  # aiohttp's parser let only digits through

@@ -27,9 +27,11 @@ class Deadlines:
 
     def discard(self, relay: Relay) -> None:
         """The attempt is over."""
-        self._report(relay)
         self._running.discard(relay)
-        self._stalled.pop(relay, None)
+        if relay.first_byte_at:
+            relay.replica.meter.moved(relay.last_progress)
+        if self._stalled:
+            self._stalled.pop(relay, None)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -67,7 +69,7 @@ class Deadlines:
     def _check(self, relay: Relay, job: Job, now: float) -> None:
         timeouts = job.pool.view.timeouts
         # Counted from the request's arrival, so that attempts share one deadline.
-        age = now - job.record.received_at
+        age = now - job.received_at
         if timeouts.total_s is not None and age > timeouts.total_s:
             relay.fail(Failure.TOTAL_TIMEOUT, f"the answer took longer than {timeouts.total_s:g} s")
         elif not job.answer.begun:

@@ -41,7 +41,10 @@ class Dispatcher:
         A failure after the first byte does not raise: the answer is broken off, and the record says so.
         """
         tried: set[str] = set()
-        lease = job.pool.lease_now(job.model.upstream) or await self._lease(job, tried)
+        pool = job.pool
+        lease = None if pool.queue.waiting else pool.lease(job.entry.upstream)
+        if lease is None:
+            lease = await self._lease(job, tried)
         self._budget.active += 1
         try:
             again = await self._one(job, lease, tried)
@@ -77,30 +80,30 @@ class Dispatcher:
     async def _lease(self, job: Job, tried: set[str]) -> Lease:
         started = time.monotonic()
         try:
-            return await job.pool.queue.lease(job.client, job.model.upstream, tried, job.priority)
+            return await job.pool.queue.lease(job.client, job.entry.upstream, tried, job.priority)
         finally:
-            job.record.queued_s += time.monotonic() - started
+            job.queued_s += time.monotonic() - started
 
     async def _one(self, job: Job, lease: Lease, tried: set[str]) -> Again | None:
         """One attempt. None means that the client has its answer, or as much of it as there will be."""
         replica = lease.replica
-        tried.add(replica.view.id)
-        job.record.attempts += 1
-        job.record.replica = replica.view.id
+        job.replica = replica.view.id
+        job.attempts += 1
+        tried.add(job.replica)
         try:
             relay = await self.exchange(job, replica)
         except ConnectFailed as error:
             replica.failed(self._fleet.snapshot.ejection)
             told = ConnectFailed(f"The replica can't be reached: {error.message}.", retry_after_s=1.0)
             return Interrupted(told) if job.answer.begun else Unanswered("connect", told)
-        except ClientGone:
-            replica.undecided()
-            raise
         finally:
             lease.release()
         ended = relay.outcome.result()
-        job.record.stream = relay.streaming
-        job.record.first_byte_at = job.record.first_byte_at or relay.first_byte_at
+        if ended.client_gone:
+            replica.undecided()
+            raise ClientGone("the client closed the connection")
+        job.stream = relay.streaming
+        job.first_byte_at = job.first_byte_at or relay.first_byte_at
         if ended.failure is None:
             replica.succeeded()
             if job.tape is not None and job.tape.rejoin is not None:
@@ -152,48 +155,46 @@ class Dispatcher:
     async def exchange(self, job: Job, replica: LiveReplica) -> Relay:
         """One request and its answer, on a kept connection if there is one, else on a new one.
 
-        Public because tracing wraps it.
+        Returns the relay once its outcome is known. Public because tracing wraps it.
         """
-        connection = None
-        if job.upload is None:
-            # An upload could not be sent again if the replica has just closed the kept one.
-            connection = replica.connections.take_idle(asyncio.get_running_loop().time())
-        if connection is not None:
-            relay = await self._over(connection, job, replica)
-            if relay.outcome.result().failure is not Failure.CLOSED or connection.answered:
+        # An upload could not be sent again if the replica has just closed the kept connection.
+        connection = None if job.upload is not None else replica.connections.take_idle(time.monotonic())
+        while True:
+            kept = connection is not None
+            if connection is None:
+                connection = await replica.connections.connect(job.pool.view.timeouts.connect_s)
+            relay = self._start(job, replica, connection)
+            try:
+                if job.upload is not None:
+                    job.request_bytes += await self._pump(job.upload, connection, relay)
+                ended = await relay.outcome
+            except asyncio.CancelledError:
+                relay.client_gone()
+                raise
+            finally:
+                self._deadlines.discard(relay)
+                job.client.listener = None
+            if not kept or ended.failure is not Failure.CLOSED or connection.answered:
                 return relay
             # The replica had already closed it: nothing came back, not even a status.
             job.pool.meter.retry("stale_connection")
-        connection = await replica.connections.connect(job.pool.view.timeouts.connect_s)
-        return await self._over(connection, job, replica)
+            connection = None
 
-    async def _over(self, connection: Connection, job: Job, replica: LiveReplica) -> Relay:
-        """Returns the relay once its outcome is known. Raises `ClientGone` when the client left."""
+    def _start(self, job: Job, replica: LiveReplica, connection: Connection) -> Relay:
         relay = Relay(job, replica)
         client = job.client
         client.listener = relay
+        self._deadlines.add(relay)
         if client.transport is None:
             relay.client_gone()
             connection.abandon()
-        else:
-            if not job.record.sent_at:
-                job.record.sent_at = time.monotonic()
-            relay.start(connection, job, replica)
-            if client.writing_paused:
-                # It has not yet taken an earlier answer, and will not be told of its slowness again.
-                relay.pause_reading()
-        self._deadlines.add(relay)
-        try:
-            if job.upload is not None:
-                job.record.request_bytes += await self._pump(job.upload, connection, relay)
-            if (await relay.outcome).client_gone:
-                raise ClientGone("the client closed the connection")
-        except asyncio.CancelledError:
-            relay.client_gone()
-            raise
-        finally:
-            self._deadlines.discard(relay)
-            client.listener = None
+            return relay
+        if not job.sent_at:
+            job.sent_at = time.monotonic()
+        relay.start(connection, job, replica)
+        if client.writing_paused:
+            # It has not yet taken an earlier answer, and will not be told of its slowness again.
+            relay.pause_reading()
         return relay
 
     async def _pump(self, upload: Upload, connection: Connection, relay: Relay) -> int:

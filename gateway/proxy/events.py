@@ -18,25 +18,14 @@ _EVENT = b"data: "
 _END = b"\n\n"
 
 
-class WholeEvents:
-    """Cuts a stream at the ends of events: a client never sees half of one."""
-
-    __slots__ = ("carry",)
-
-    def __init__(self) -> None:
-        self.carry = b""
-
-    def take(self, data: bytes, *, everything: bool) -> bytes:
-        """Data up to the end of its last whole event; the rest is carried over to the next call."""
-        data = self.carry + data
-        if everything or len(data) > EVENT_LIMIT_BYTES:
-            self.carry = b""
-            return data
-        end = data.rfind(_END) + len(_END)
-        if end < len(_END):
-            end = 0
-        self.carry = data[end:]
-        return data[:end]
+def whole_events(data: bytes, *, everything: bool) -> tuple[bytes, bytes]:
+    """Data up to the end of its last whole event, and the rest: a client never sees half of one."""
+    if everything or len(data) > EVENT_LIMIT_BYTES:
+        return data, b""
+    end = data.rfind(_END) + len(_END)
+    if end < len(_END):
+        end = 0
+    return data[:end], data[end:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     stream: Any = None
     priority: Any = None
     return_token_ids: Any = None
+    echo: Any = None
 
     @property
     def model_name(self) -> str | None:
@@ -61,6 +62,7 @@ def _read_leniently(body: bytes, strict: Exception) -> RequestHead:
         document.get("stream"),
         document.get("priority"),
         document.get("return_token_ids"),
+        document.get("echo"),
     )
 
 

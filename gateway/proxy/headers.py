@@ -4,7 +4,7 @@ Hop-by-hop fields end here (RFC 9110, section 7.6.1), and so do those that belon
 client's `Host` and its keys.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 Header = tuple[bytes, bytes]
 
@@ -26,11 +26,11 @@ _NOT_RETURNED = HOP_BY_HOP | {b"x-request-id", b"x-served-by"}
 class RequestHeaders:
     """A client's headers, looked through once.
 
-    `forwarded` are the lines that go on to any replica, each ended. The other attributes are the values that
-    the gateway itself reads; None where the field is missing.
+    `forwarded` are the lines that go on to any replica, each ended. `get` gives the last value of a field by
+    its lower-case name, or None.
     """
 
-    __slots__ = ("_seen", "forwarded")
+    __slots__ = ("forwarded", "get")
 
     def __init__(self, received: Iterable[Header]) -> None:
         seen: dict[bytes, bytes] = {}
@@ -45,16 +45,12 @@ class RequestHeaders:
                 connection.append(value)
         if connection:
             lines = _without(lines, _named(connection))
-        self._seen = seen
+        self.get: Callable[[bytes], bytes | None] = seen.get  # the dict's own, which costs no Python frame
         self.forwarded = b"".join(lines)
-
-    def get(self, name: bytes) -> bytes | None:
-        """The last value of a field, by its lower-case name."""
-        return self._seen.get(name)
 
     def text(self, name: bytes) -> str | None:
         """The last value as text; bytes that are no UTF-8 become surrogates, as in aiohttp."""
-        value = self._seen.get(name)
+        value = self.get(name)
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
 

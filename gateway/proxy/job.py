@@ -1,11 +1,11 @@
-"""One request on its way: what was asked, who asks, and the bytes that go to a replica."""
+"""One request on its way: what was asked, who asks, what goes to a replica, and what became of it."""
 
-from dataclasses import dataclass
+import time
 
 from gateway.fleet.snapshot import ModelName
 from gateway.proxy.answer import Answer
 from gateway.proxy.front import ClientConnection
-from gateway.proxy.headers import request_head
+from gateway.proxy.headers import RequestHeaders, request_head
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.live import LivePool
 from gateway.proxy.resume.tape import Tape
@@ -14,32 +14,44 @@ from gateway.proxy.upload import Upload
 from gateway.telemetry.record import RequestRecord
 
 
-@dataclass(slots=True)
-class Job:
-    """Everything an attempt needs. `body` is complete unless `upload` brings the rest of it.
+class Job(RequestRecord):
+    """A request from its head to its record.
 
-    `headers`, `authorization` and `request_id` are header lines, each ended.
+    Known from the start are who asks and how; `route` follows, and then, from the body, the `model`, the
+    `entry` it has in the catalogue, and the `pool` that serves it. `body` is complete unless `upload`
+    brings the rest of it; `asked_body` is that of the first attempt, which a later one may have to continue.
+    `id_line` and `authorization` are header lines, each ended.
     """
 
-    client: ClientConnection
-    answer: Answer
-    record: RequestRecord
     route: Route
-    target: bytes
-    headers: bytes
-    authorization: bytes
-    request_id: bytes
+    entry: ModelName
     pool: LivePool
-    model: ModelName
-    body: bytes
-    priority: int
-    upload: Upload | None
-    tape: Tape | None
+    body: bytes = b""
     asked_body: bytes = b""
-    """The body of the first attempt, where a later one may have to continue the answer."""
+    authorization: bytes = b""
+    priority: int = 0
+    upload: Upload | None = None
+    tape: Tape | None = None
 
-    def __post_init__(self) -> None:
-        self.asked_body = self.body
+    def __init__(
+        self, client: ClientConnection, answer: Answer, headers: RequestHeaders, request_id: str, target: str
+    ) -> None:
+        self.client = client
+        self.answer = answer
+        self.headers = headers
+        self.target = target
+        self.id_line = b"x-request-id: %b\r\n" % request_id.encode("ascii")
+        super().__init__(request_id, client.address, target.partition("?")[0], time.monotonic())
+
+    def destine(self, pool: LivePool, entry: ModelName, body: bytes) -> None:
+        """It is known who serves the request, and what goes there."""
+        self.pool = pool
+        self.entry = entry
+        self.body = self.asked_body = body
+        self.model = entry.name
+        if entry.parent is not None:
+            self.adapter = entry.upstream
+        self.request_bytes = len(body)
 
     def head(self, replica: LiveReplica) -> bytes:
         """The request's head as that replica is to read it."""
@@ -49,10 +61,6 @@ class Job:
         else:
             framing = self.upload.framing(len(self.body))
         # The replica's own key; the client's only where the operator wants it passed on.
-        own = framing + self.request_id + (replica.authorization or self.authorization)
-        return request_head(connections.path_prefix + self.target, self.headers, connections.host_header, own)
-
-    @property
-    def first_body(self) -> bytes:
-        """What is sent of the body together with the head."""
-        return self.body if self.upload is None else self.upload.frame(self.body)
+        own = framing + self.id_line + (replica.authorization or self.authorization)
+        target = connections.path_prefix + self.target.encode("latin-1")
+        return request_head(target, self.headers.forwarded, connections.host_header, own)

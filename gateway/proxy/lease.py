@@ -5,8 +5,9 @@ other request can come between the decision and the count, and it is given back 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Sized
 from dataclasses import replace
+from typing import Protocol
 
 from gateway.fleet.ejection import Standing, failed, succeeded
 from gateway.fleet.snapshot import Ejection, Replica, State
@@ -63,13 +64,26 @@ class LiveReplica:
         )
 
 
+class Room(Protocol):
+    """The pool that a lease is of."""
+
+    @property
+    def queue(self) -> Sized:
+        """Who waits for room."""
+        ...
+
+    def make_room(self) -> None:
+        """A lease ended while somebody waits."""
+        ...
+
+
 class Lease:
     """One outstanding request. `release` gives it back; calling it again does nothing."""
 
-    __slots__ = ("_on_release", "_open", "replica")
+    __slots__ = ("_open", "_room", "replica")
 
-    def __init__(self, replica: LiveReplica, on_release: Callable[[], None]) -> None:
-        self._on_release = on_release
+    def __init__(self, replica: LiveReplica, room: Room) -> None:
+        self._room = room
         self._open = True
         self.replica = replica
 
@@ -78,4 +92,5 @@ class Lease:
         if self._open:
             self._open = False
             self.replica.meter.ended()
-            self._on_release()
+            if self._room.queue:
+                self._room.make_room()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from random import Random
 
+from gateway.fleet.balance import least_outstanding
 from gateway.fleet.ejection import Standing, on_trial
 from gateway.fleet.routing import Candidates, Rules, choose
 from gateway.fleet.snapshot import Limits, ModelName, Pool, Snapshot
@@ -11,6 +12,8 @@ from gateway.proxy.admission import PoolQueue
 from gateway.proxy.lease import Lease, LiveReplica
 from gateway.telemetry.meters import PoolMeter, ReplicaMeter
 from gateway.telemetry.scoreboard import Scoreboard
+
+Destination = tuple["LivePool", ModelName]
 
 
 class LivePool:
@@ -57,13 +60,21 @@ class LivePool:
             found = self._candidates[upstream_name] = Candidates.of(self.view.replicas, upstream_name)
         return found
 
-    def lease_now(self, upstream_name: str) -> Lease | None:
-        """A lease for a request that just came: none while others wait."""
-        return None if self.queue else self.lease(upstream_name, ())
-
-    def lease(self, upstream_name: str, tried: Collection[str]) -> Lease | None:
+    def lease(self, upstream_name: str, tried: Collection[str] = ()) -> Lease | None:
         """Choose a replica and count the request on it, or None when nobody can take it now."""
-        candidates = self.candidates(upstream_name)
+        candidates = self._candidates.get(upstream_name) or self.candidates(upstream_name)
+        if candidates.calm and not tried and self._rules.cap is None:
+            # Nearly every request: nothing is doubted, so only the loads differ.
+            loads = self._board.calm_loads(candidates.slots)
+            if loads is not None:
+                self._turn += 1
+                index = least_outstanding(loads, candidates.weights, self._turn)
+                replica = self.replicas[candidates.ready[index].id]
+                replica.meter.dispatched()
+                return Lease(replica, self)
+        return self._lease_with_care(candidates, tried)
+
+    def _lease_with_care(self, candidates: Candidates, tried: Collection[str]) -> Lease | None:
         cap = self._rules.cap
         while True:
             self._turn += 1
@@ -76,7 +87,7 @@ class LivePool:
             if cap is None or self._board.outstanding(chosen.slot) <= cap:
                 if self._board.standing(chosen.slot, now) is Standing.TRIAL:
                     self._board.set_marks(chosen.slot, on_trial(self._board.marks(chosen.slot), now))
-                return Lease(replica, self._lease_ended)
+                return Lease(replica, self)
             # Another worker reserved at the same time: both step back rather than go over the cap.
             replica.meter.step_back()
             tried = {*tried, chosen.id}
@@ -97,11 +108,12 @@ class LivePool:
         """When a request at `position` of the queue may expect its turn, by the recent rate of endings."""
         return min(max(position * self._between_endings_s, 1.0), 60.0)
 
-    def _lease_ended(self) -> None:
-        now = time.monotonic()
-        self._between_endings_s += ((now - self._last_ending) - self._between_endings_s) * 0.1
-        self._last_ending = now
-        if self.queue:
+    def make_room(self) -> None:
+        """A lease ended while somebody waits."""
+        if self.queue.waiting:
+            now = time.monotonic()
+            self._between_endings_s += ((now - self._last_ending) - self._between_endings_s) * 0.1
+            self._last_ending = now
             self.queue.serve()
 
     def close(self) -> None:
@@ -119,6 +131,10 @@ class LiveFleet:
         self._rng = rng
         self.snapshot = Snapshot(number=0)
         self.pools: dict[str, LivePool] = {}
+        self.routes: dict[str, Destination] = {}
+        """Where each model name leads."""
+        self.only_route: Destination | None = None
+        """Where a request leads that names no model: to the only pool there is, as vLLM would have it."""
 
     def apply(self, snapshot: Snapshot) -> None:
         """Make a newer snapshot the picture that requests are routed by; older ones are ignored."""
@@ -132,23 +148,13 @@ class LiveFleet:
                 pool = self.pools[name] = LivePool(view, self._board, self._worker, self._rng)
             pool.update(view, snapshot.ejection.panic_threshold)
         self.snapshot = snapshot
+        self.routes = {name: (self.pools[entry.pool], entry) for name, entry in snapshot.names.items()}
+        self.only_route = self.routes.get(next(iter(self.pools))) if len(self.pools) == 1 else None
         for pool in self.pools.values():
             pool.queue.serve()
 
     def sweep(self, now: float) -> None:
-        """Close connections that have been idle for too long; `now` is the event loop's clock."""
+        """Close connections that have been idle for too long; `now` is monotonic."""
         for pool in self.pools.values():
             for replica in pool.replicas.values():
                 replica.connections.sweep(now)
-
-    def find(self, name: str | None) -> tuple[LivePool, ModelName] | None:
-        """The pool of a model name. No name means the only pool there is, as vLLM would have it."""
-        if name is None:
-            if len(self.pools) != 1:
-                return None
-            pool = next(iter(self.pools.values()))
-            name = pool.view.name
-        known = self.snapshot.names.get(name)
-        if known is None:
-            return None
-        return self.pools[known.pool], known

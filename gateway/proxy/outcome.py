@@ -27,3 +27,7 @@ class Ended:
     failure: Failure | None = None
     detail: str = ""
     client_gone: bool = False
+
+
+COMPLETE = Ended()
+"""The answer is all there."""

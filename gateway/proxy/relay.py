@@ -13,11 +13,11 @@ here, whatever the framing says. And a stream without its end marker is cut, how
 import asyncio
 import time
 
-from gateway.proxy.events import ABORTED, ERROR_EVENT, WholeEvents, engine_failure
+from gateway.proxy.events import ABORTED, ERROR_EVENT, engine_failure, whole_events
 from gateway.proxy.headers import ResponseHeaders
 from gateway.proxy.job import Job
 from gateway.proxy.lease import LiveReplica
-from gateway.proxy.outcome import Ended, Failure
+from gateway.proxy.outcome import COMPLETE, Ended, Failure
 from gateway.proxy.resume.rejoin import NotAContinuation
 from gateway.proxy.upstream.connection import Connection
 
@@ -32,6 +32,7 @@ class Relay:
     __slots__ = (
         "_added",
         "_answer",
+        "_carry",
         "_connection",
         "_ends",
         "_headers",
@@ -40,7 +41,6 @@ class Relay:
         "_meter",
         "_take",
         "_tape",
-        "_whole",
         "error_event",
         "first_byte_at",
         "job",
@@ -60,20 +60,19 @@ class Relay:
         self._ends = job.route.ends
         self._meter = job.pool.meter
         self._tape = job.tape
-        self._added = job.request_id + replica.served_by
+        self._added = job.id_line + replica.served_by
         # Resolves with the end of the attempt.
         self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._connection: Connection | None = None
         # A plain function: a bound method would be a cycle and keep bodies alive until they are collected.
         self._take = Relay._first
-        self._whole = WholeEvents()
+        self._carry = b""
         self._held: list[bytes] = []
         self._last_event = 0.0
         self.last_progress = 0.0
         self.first_byte_at = 0.0
         self.status = 0
         self.reason = b""
-        self._headers = ResponseHeaders(())
         self.streaming = False
         self.error_event = b""
         self.last_data = b""
@@ -84,7 +83,9 @@ class Relay:
         """Write the request; where it has an upload, that brings the rest of the body."""
         self._connection = connection
         self.last_progress = time.monotonic()
-        connection.begin(self, job.head(replica), job.first_body, finished=job.upload is None)
+        upload = job.upload
+        body = job.body if upload is None else upload.frame(job.body)
+        connection.begin(self, job.head(replica), body, finished=upload is None)
 
     def fail(self, failure: Failure, detail: str) -> None:
         """Give up: the replica's connection is closed at once."""
@@ -135,7 +136,7 @@ class Relay:
         if self.streaming and self._saw_end():
             # The answer was all there; only its framing was not finished.
             self._answer.finish()
-            self._end(Ended())
+            self._end(COMPLETE)
         else:
             self._end(Ended(Failure.CLOSED, reason))
 
@@ -155,15 +156,14 @@ class Relay:
         connection = self._connection
         assert connection is not None
         self.status, self.reason = connection.status, connection.reason
-        self._headers = ResponseHeaders(connection.headers)
+        self._headers = headers = ResponseHeaders(connection.headers)
         if self.status in HELD_STATUSES or (self._answer.begun and not self._goes_on()):
             self._take = Relay._hold
-        elif self._answer.begun:
-            self.streaming = True
-            self._take = Relay._events
         else:
-            self._prepare()
-            self.streaming = self._headers.is_event_stream
+            if not self._answer.begun:
+                self.first_byte_at = self.last_progress
+                self._answer.prepare(self.status, self.reason, headers, self._added)
+            self.streaming = headers.is_event_stream
             self._take = Relay._events if self.streaming else Relay._plain
         self._take(self, data, complete)
 
@@ -193,16 +193,19 @@ class Relay:
 
     def _plain(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         self.last_data = data
-        if complete:
-            self._answer.finish(data)
-            self._end(Ended())
-        else:
+        if not complete:
             self._answer.write(data)
+        elif ABORTED in data and self.job.route.resumable:
+            self._connection = None  # nothing is wrong with it
+            self._end(Ended(Failure.ABORTED, "the engine aborted the request"))
+        else:
+            self._answer.finish(data)
+            self._end(COMPLETE)
 
     def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
-        if self._whole.carry or not data.endswith(b"\n\n"):
+        if self._carry or not data.endswith(b"\n\n"):
             # Half an event at the end of a stream that has an end marker is what was cut off.
-            data = self._whole.take(data, everything=complete and not self._ends)
+            data, self._carry = whole_events(self._carry + data, everything=complete and not self._ends)
         if data:
             if self._last_event:
                 self._meter.itl.observe(self.last_progress - self._last_event)
@@ -253,4 +256,4 @@ class Relay:
             self._end(Ended(Failure.TRUNCATED, "the stream ended without its end marker"))
             return
         self._answer.finish(data)
-        self._end(Ended())
+        self._end(COMPLETE)

@@ -8,14 +8,16 @@ goes on relaying by its last snapshot, and ends when its last request does.
 import argparse
 import asyncio
 import gc
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -25,6 +27,7 @@ from gateway.proxy.dispatch import Dispatcher
 from gateway.proxy.front import FrontServer
 from gateway.proxy.gateway import Gateway
 from gateway.proxy.live import LiveFleet
+from gateway.proxy.notices import Notices
 from gateway.proxy.outcome import Failure
 from gateway.proxy.settings import Settings
 from gateway.telemetry.access_log import AccessLog
@@ -32,6 +35,9 @@ from gateway.telemetry.layout import Layout
 from gateway.telemetry.meters import WorkerMeter
 from gateway.telemetry.record import RequestRecord
 from gateway.telemetry.scoreboard import Scoreboard
+
+if TYPE_CHECKING:
+    from gateway.proxy.traced import Traced
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +58,24 @@ class Worker:
         self._fleet = LiveFleet(board, boot.worker, Random())  # noqa: S311
         self._deadlines = Deadlines()
         self._log = AccessLog(boot.settings.access_log) if boot.settings.access_log else None
-        dispatcher = Dispatcher(self._fleet, self._deadlines)
+        self._traced = _traced(boot.settings)
+        make = Dispatcher if self._traced is None else self._traced.dispatcher
+        dispatcher = make(self._fleet, self._deadlines)
         self._gateway = Gateway(boot.settings, self._fleet, dispatcher, self._meter, self._observer())
-        self._front = FrontServer(self._gateway.handle, self._meter, **_server_options(boot.settings))
+        handle = self._gateway.handle if self._traced is None else self._traced.handler(self._gateway.handle)
+        self._front = FrontServer(handle, self._meter, **_server_options(boot.settings))
         self._stopping = asyncio.Event()
         self._grace_s = boot.settings.shutdown_grace_s
         self._finishing: asyncio.Timeout | None = None
 
     def _observer(self) -> Callable[[RequestRecord], None]:
-        return self._log.write if self._log is not None else lambda _: None
+        notices = Notices(self._channel.send, time.monotonic, time.time)
+        observers = [notices.observe]
+        if self._log is not None:
+            observers.append(self._log.write)
+        if self._traced is not None:
+            observers.append(self._traced.conclude)
+        return observers[0] if len(observers) == 1 else lambda record: _tell_all(observers, record)
 
     async def run(self) -> None:
         """Serve until control, a signal or the end of control says stop."""
@@ -80,7 +95,7 @@ class Worker:
         gc.set_threshold(20_000, 20, 100)
         self._channel.send(Ready(pid=os.getpid()))
         await self._stopping.wait()
-        self._gateway.draining = True
+        self._gateway.drain()
         for server in servers:
             server.close()
         self._front.pre_shutdown()
@@ -90,6 +105,8 @@ class Worker:
         await self._front.shutdown(timeout=1.0)
         if self._log is not None:
             self._log.close()
+        if self._traced is not None:
+            self._traced.close()
 
     async def _listen_to_control(self) -> None:
         while (message := await self._channel.from_control()) is not None:
@@ -118,7 +135,7 @@ class Worker:
             await asyncio.sleep(SWEEP_S)
             self._meter.loop_lag(max(0.0, time.monotonic() - due))
             self._deadlines.sweep()
-            self._fleet.sweep(asyncio.get_running_loop().time())
+            self._fleet.sweep(time.monotonic())
 
     async def _finish_requests(self) -> None:
         try:
@@ -144,6 +161,19 @@ def _server_options(settings: Settings) -> dict[str, object]:
         "read_bufsize": 1 << 18,
         "lingering_time": 2.0,
     }
+
+
+def _tell_all(observers: Sequence[Callable[[RequestRecord], None]], record: RequestRecord) -> None:
+    for observer in observers:
+        observer(record)
+
+
+def _traced(settings: Settings) -> "Traced | None":
+    if settings.otlp_endpoint is None:
+        return None
+    # The SDK is an optional extra; control has looked whether it is there.
+    traced: Traced = importlib.import_module("gateway.proxy.traced").Traced(settings)
+    return traced
 
 
 async def serve(channel_fd: int) -> None:

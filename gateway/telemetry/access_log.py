@@ -32,7 +32,7 @@ class AccessLog:
         line = {
             "time": time.time(),
             "id": record.request_id,
-            "client": record.client,
+            "client": record.client_address,
             "method": record.method,
             "path": record.path,
             "model": record.model,

@@ -38,7 +38,7 @@ RETRY_REASONS = (
 RESUME_OUTCOMES = (
     *("resumed", "no_replica", "buffer_full", "no_token_ids", "partial_character", "nothing_left"),
     *("several_choices", "sampling_seed", "penalties", "structured_output", "stop_strings", "tool_call"),
-    *("unsupported_request", "off"),
+    *("reasoning", "unsupported_request", "off"),
 )
 SHED_REASONS = ("queue_full", "queue_timeout", "no_replica", "memory")
 EJECTION_REASONS = ("consecutive_failures", "hung", "trial_failed")

@@ -40,12 +40,18 @@ class _HistogramCells:
 class PoolMeter:
     """One worker's counts of one pool."""
 
-    __slots__ = ("_at", "_cells", "duration", "itl", "overhead", "queue_wait", "ttft")
+    __slots__ = (
+        *("_at", "_cells", "_received", "_requests", "_sent"),
+        *("duration", "itl", "overhead", "queue_wait", "ttft"),
+    )
 
     def __init__(self, board: Scoreboard, worker: int, slot: int) -> None:
         self._cells = board.cells
         first = board.layout.pool(worker, slot)
         self._at = {name: first + offset for name, offset in POOL_OFFSETS.items()}
+        self._requests = self._at["requests"]
+        self._sent = self._at["request_body_bytes"]
+        self._received = self._at["response_body_bytes"]
         self.duration = self._histogram(f.DURATION)
         self.ttft = self._histogram(f.TTFT)
         self.itl = self._histogram(f.ITL)
@@ -57,17 +63,18 @@ class PoolMeter:
 
     def finished(self, record: RequestRecord, *, gone: bool) -> None:
         """Count a request that is over; `gone` says that its client left before the end."""
-        cells, at = self._cells, self._at
-        cells[at["requests"] + _STATUS_INDEX[record.status]] += 1
-        cells[at["request_body_bytes"]] += record.request_bytes
-        cells[at["response_body_bytes"]] += record.response_bytes
+        cells = self._cells
+        cells[self._requests + _STATUS_INDEX[record.status]] += 1
+        cells[self._sent] += record.request_bytes
+        cells[self._received] += record.response_bytes
         if gone:
-            cells[at["client_disconnects"]] += 1
-        self.duration.observe(record.ended_at - record.received_at)
+            cells[self._at["client_disconnects"]] += 1
+        received_at = record.received_at
+        self.duration.observe(record.ended_at - received_at)
         if record.first_byte_at:
-            self.ttft.observe(record.first_byte_at - record.received_at)
+            self.ttft.observe(record.first_byte_at - received_at)
         if record.sent_at:
-            self.overhead.observe(record.sent_at - record.received_at - record.queued_s)
+            self.overhead.observe(record.sent_at - received_at - record.queued_s)
 
     def retry(self, reason: str) -> None:
         """Count a request that goes to another replica before its first byte."""
@@ -93,19 +100,21 @@ class PoolMeter:
 class ReplicaMeter:
     """One worker's counts of one replica."""
 
-    __slots__ = ("_at", "_cells", "_last_byte", "_outstanding")
+    __slots__ = ("_at", "_cells", "_dispatched", "_last_byte", "_outstanding")
 
     def __init__(self, board: Scoreboard, worker: int, slot: int) -> None:
         self._cells = board.cells
         first = board.layout.replica(worker, slot)
         self._at = {name: first + offset for name, offset in REPLICA_OFFSETS.items()}
         self._outstanding = self._at["replica_outstanding"]
+        self._dispatched = self._at["replica_requests"]
         self._last_byte = slot * SHARED_CELLS + Shared.LAST_BYTE
 
     def dispatched(self) -> None:
         """One more request runs on the replica."""
-        self._cells[self._outstanding] += 1
-        self._cells[self._at["replica_requests"]] += 1
+        cells = self._cells
+        cells[self._outstanding] += 1
+        cells[self._dispatched] += 1
 
     def step_back(self) -> None:
         """Undo `dispatched`: the reservation went over the cap."""

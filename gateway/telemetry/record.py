@@ -7,9 +7,9 @@ class RequestRecord:
     The defaults are the class's, so that making a record costs only the fields that are known from the start.
     """
 
+    method: str = "POST"
     model: str = ""
     adapter: str = ""
-    pool: str = ""
     replica: str = ""
     attempts: int = 0
     status: int = 0
@@ -26,9 +26,8 @@ class RequestRecord:
     """`complete`, `error` (a clean error answer), `broken` (begun and cut), `client_gone`."""
     error: str = ""
 
-    def __init__(self, request_id: str, client: str, method: str, path: str, received_at: float) -> None:
+    def __init__(self, request_id: str, client_address: str, path: str, received_at: float) -> None:
         self.request_id = request_id
-        self.client = client
-        self.method = method
+        self.client_address = client_address
         self.path = path
         self.received_at = received_at

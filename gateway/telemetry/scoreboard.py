@@ -8,7 +8,7 @@ import mmap
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from gateway.fleet.ejection import Marks, Standing, standing
@@ -20,6 +20,20 @@ _QUEUE_DEPTH = POOL_OFFSETS["queue_depth"]
 _OUTSTANDING = REPLICA_OFFSETS["replica_outstanding"]
 
 
+class Columns(dict[int, memoryview]):
+    """One cell of a slot in all workers' rows, as a strided view made when it is first asked for."""
+
+    def __init__(self, cells: memoryview, first: Callable[[int], int], stride: int) -> None:
+        super().__init__()
+        self._cells = cells
+        self._first = first
+        self._stride = stride
+
+    def __missing__(self, slot: int) -> memoryview:
+        column = self[slot] = self._cells[self._first(slot) :: self._stride]
+        return column
+
+
 class Scoreboard:
     """A mapping of the shared cells. `cells` is a view of signed 64-bit integers."""
 
@@ -28,7 +42,9 @@ class Scoreboard:
         self.layout = layout
         self._map = mmap.mmap(fd, layout.total_bytes)
         self.cells = memoryview(self._map).cast("q")
-        self._columns: dict[int, memoryview] = {}
+        stride = layout.row_cells
+        self._outstanding = Columns(self.cells, lambda slot: layout.replica(0, slot) + _OUTSTANDING, stride)
+        self._queued = Columns(self.cells, lambda slot: layout.pool(0, slot) + _QUEUE_DEPTH, stride)
 
     @classmethod
     def create(cls, layout: Layout) -> Self:
@@ -43,7 +59,7 @@ class Scoreboard:
 
     def close(self) -> None:
         """Unmap; other processes keep theirs."""
-        for column in self._columns.values():
+        for column in (*self._outstanding.values(), *self._queued.values()):
             column.release()
         self.cells.release()
         self._map.close()
@@ -53,16 +69,21 @@ class Scoreboard:
 
     def outstanding(self, slot: int) -> int:
         """Requests running on the replica, over all workers."""
-        return sum(self.column(slot))
+        return sum(self._outstanding[slot])
 
-    def all_good(self, slots: Sequence[int]) -> bool:
-        """Whether no replica has a mark, which is nearly always so."""
-        cells = self.cells
+    def calm_loads(self, slots: Sequence[int]) -> list[int] | None:
+        """The requests running on each of the replicas, over all workers.
+
+        None when passive health has something to say about one of them, which is rarely so.
+        """
+        cells, columns = self.cells, self._outstanding
+        loads: list[int] = []
         for slot in slots:
             at = slot * SHARED_CELLS
             if cells[at + _PENALISED] or cells[at + _EJECTED]:
-                return False
-        return True
+                return None
+            loads.append(sum(columns[slot]))
+        return loads
 
     def standing(self, slot: int, now: float) -> Standing:
         """How passive health sees the replica at `now`, in monotonic seconds."""
@@ -99,19 +120,9 @@ class Scoreboard:
         cells[at + Shared.EJECTION_ROUND] = marks.round
         cells[at + Shared.TRIAL_SINCE] = int(marks.trial_since * NS)
 
-    def column(self, slot: int) -> memoryview:
-        """The outstanding cells of one replica in all workers' rows, as a strided view."""
-        return self._column(self.layout.replica(0, slot) + _OUTSTANDING)
-
     def queued(self, pool: int) -> int:
         """Requests waiting for a replica of the pool, over all workers."""
-        return sum(self._column(self.layout.pool(0, pool) + _QUEUE_DEPTH))
-
-    def _column(self, first: int) -> memoryview:
-        column = self._columns.get(first)
-        if column is None:
-            column = self._columns[first] = self.cells[first :: self.layout.row_cells]
-        return column
+        return sum(self._queued[pool])
 
     # -- upkeep, by the control process --
 

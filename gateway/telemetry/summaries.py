@@ -10,7 +10,20 @@ from itertools import pairwise
 from operator import sub
 
 from gateway.fleet.snapshot import Pool
-from gateway.telemetry.families import CODES, DURATION, ITL, REQUESTS, TTFT, Histogram
+from gateway.telemetry.families import (
+    BROKEN,
+    CODES,
+    DISCONNECTS,
+    DURATION,
+    ITL,
+    REQUESTS,
+    RESUMED,
+    RETRIES,
+    SHED,
+    TTFT,
+    Counter,
+    Histogram,
+)
 from gateway.telemetry.sums import Cells, Sums
 
 SAMPLE_INTERVAL_S = 5.0
@@ -18,8 +31,11 @@ WINDOW_S = 300.0
 """What quantiles look back on: enough observations even where little is asked."""
 RATE_WINDOW_S = 60.0
 """What rates look back on: an operator wants to see a change soon."""
+POINT_WINDOW_S = 15.0
+"""What one point of a chart looks back on: three samples, so that one slow request is no spike for ever."""
 _SERVER_ERRORS = tuple(code.startswith("5") for code in CODES)
 _LATENCIES = (TTFT, ITL, DURATION)
+_TROUBLES: tuple[Counter, ...] = (BROKEN, RESUMED, RETRIES, SHED, DISCONNECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +47,24 @@ class Quantiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """How often something went wrong: a counter's name, its label's value if it has one, and its increase."""
+
+    kind: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """One pool: rates per second over the last minute, quantiles over the last five."""
+    """One pool: rates per second over the last minute, quantiles and troubles over the last five."""
 
     requests_per_s: float = 0.0
     server_errors_per_s: float = 0.0
     time_to_first_token: Quantiles = Quantiles()
     inter_token_latency: Quantiles = Quantiles()
     duration: Quantiles = Quantiles()
+    troubles: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +99,19 @@ class History:
 
     def summary(self, now: float, pool: Pool, sums: Sums) -> Summary:
         """What happened between the samples and now; all empty while there is no sample of this pool."""
+        return self._summary(now, pool, sums, RATE_WINDOW_S, self._window_s)
+
+    def moment(self, now: float, pool: Pool, sums: Sums) -> Summary:
+        """The same for one point of a chart, all of it over the last seconds."""
+        return self._summary(now, pool, sums, POINT_WINDOW_S, POINT_WINDOW_S)
+
+    def _summary(self, now: float, pool: Pool, sums: Sums, rate_s: float, window_s: float) -> Summary:
         counted = _counted(pool, sums)
-        since = self._increase_since(now - self._window_s, now, pool, counted)
-        lately = self._increase_since(now - RATE_WINDOW_S, now, pool, counted)
+        since = self._increase_since(now - window_s, now, pool, counted)
+        lately = self._increase_since(now - rate_s, now, pool, counted)
         if since is None or lately is None:
             return Summary()
-        first, between, whole = _histograms(since.cells)
+        first, between, whole, *troubles = _parts(since.cells)
         requests = lately.cells[: len(CODES)]
         errors = sum(count for count, bad in zip(requests, _SERVER_ERRORS, strict=True) if bad)
         return Summary(
@@ -87,6 +120,7 @@ class History:
             time_to_first_token=_quantiles(TTFT, first),
             inter_token_latency=_quantiles(ITL, between),
             duration=_quantiles(DURATION, whole),
+            troubles=tuple(_troubles(troubles)),
         )
 
     def _increase_since(self, start: float, now: float, pool: Pool, counted: Cells) -> "_Increase | None":
@@ -124,6 +158,8 @@ def _counted(pool: Pool, sums: Sums) -> Cells:
     cells = list(sums.pool(pool.slot, REQUESTS))
     for family in _LATENCIES:
         cells += sums.pool(pool.slot, family)[:-1]
+    for trouble in _TROUBLES:
+        cells += sums.pool(pool.slot, trouble)
     return cells
 
 
@@ -138,12 +174,20 @@ def _added(newest: Cells, oldest: Cells) -> Cells:
     return added if min(added) >= 0 else newest
 
 
-def _histograms(cells: Cells) -> Iterator[Cells]:
+def _parts(cells: Cells) -> Iterator[Cells]:
+    """What follows the requests: a part for each histogram, then for each kind of trouble."""
+    sizes = [len(family.bounds) + 1 for family in _LATENCIES] + [len(family.values) for family in _TROUBLES]
     at = len(CODES)
-    for family in _LATENCIES:
-        buckets = len(family.bounds) + 1
-        yield cells[at : at + buckets]
-        at += buckets
+    for size in sizes:
+        yield cells[at : at + size]
+        at += size
+
+
+def _troubles(parts: Iterable[Cells]) -> Iterator[Trouble]:
+    for family, counts in zip(_TROUBLES, parts, strict=True):
+        for value, count in zip(family.values, counts, strict=True):
+            if count:
+                yield Trouble(family.name, value, count)
 
 
 def _quantiles(family: Histogram, counts: Cells) -> Quantiles:

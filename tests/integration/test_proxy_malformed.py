@@ -124,7 +124,7 @@ async def test_a_bug_in_a_handler_costs_one_request_and_is_logged(
         await Client.open(front.port) as client,
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(front.planes[0].fleet, "find", bug)
+            patch.setattr(front.planes[0].gateway._intake, "take", bug)
             reply = await client.ask("POST", CHAT, chat())
             assert (reply.status, reply.json["error"]["message"]) == (
                 500,

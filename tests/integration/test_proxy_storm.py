@@ -104,11 +104,11 @@ async def test_a_thousand_requests_of_mixed_fate_leave_nothing_behind() -> None:
             answered = sum(count for fate, count in fates.items() if fate != "left")
             assert answered <= len(front.records) <= REQUESTS
             counted = sum(front.count(families.REQUESTS, code) for code in families.CODES)
-            assert counted == sum(bool(record.pool) for record in front.records)
+            assert counted == sum(bool(record.model) for record in front.records)
             outcomes = Counter(record.outcome for record in front.records)
             assert outcomes.keys() == {"complete", "error", "broken", "client_gone"}
             assert front.count(families.DISCONNECTS) == outcomes["client_gone"] - sum(
-                record.outcome == "client_gone" and not record.pool for record in front.records
+                record.outcome == "client_gone" and not record.model for record in front.records
             )
             assert front.count(families.BROKEN) == outcomes["broken"]
             # The storm was one: each of these fates was met.

@@ -1,6 +1,7 @@
 """How much a worker keeps for resuming, over all its streams."""
 
 from gateway.proxy.resume.tape import Tape
+from gateway.proxy.resume.text import TextTape
 from gateway.telemetry.meters import WorkerMeter
 
 
@@ -14,8 +15,12 @@ class ResumeMemory:
         self._used = 0
 
     def tape(self, *, client_asked_for_ids: bool) -> Tape:
-        """A tape for one stream."""
+        """A tape for one stream in mode *exact*."""
         return Tape(self._stream_limit, self._account, client_asked_for_ids=client_asked_for_ids)
+
+    def text_tape(self) -> TextTape:
+        """A tape for one stream in mode *text*."""
+        return TextTape(self._stream_limit, self._account)
 
     def _account(self, change: int) -> bool:
         if self._used + change > self._worker_limit:

@@ -58,6 +58,8 @@ class Rejoin:
             self._checked = True
             self._theirs = prefix_of(data)
             self._check_prompt(data)
+            # The client has its prompt's ids, if it asked for them; these are not its prompt's alone.
+            data = _PROMPT_IDS.sub(b'"prompt_token_ids":null', data)
         if _ROLE in data:
             events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
             data = b"".join(event for event in events if _ROLE not in event)

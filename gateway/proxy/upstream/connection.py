@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to a replica."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
@@ -13,6 +14,7 @@ HEAD_LIMIT_BYTES = 256 << 10
 JOIN_BELOW_BYTES = 16 << 10
 """Copying a short body behind its head is cheaper than handing the kernel two pieces."""
 
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another response follows
 _LAST = 599  # statuses above are none (RFC 9110, section 15)
@@ -73,7 +75,6 @@ class Connection(asyncio.Protocol):
         "headers",
         "idle_since",
         "on_body",
-        "reason",
         "served",
         "status",
         "transport",
@@ -98,7 +99,6 @@ class Connection(asyncio.Protocol):
 
     def _forget(self) -> None:
         self.status = 0
-        self.reason = b""
         self.headers: list[Header] = []
         self.has_head = False
         self._head_bytes = 0
@@ -106,14 +106,17 @@ class Connection(asyncio.Protocol):
     # -- used by the relay --
 
     @property
-    def alive(self) -> bool:
-        """Whether a request may be written."""
-        return self.transport is not None and not self.transport.is_closing()
+    def reason(self) -> bytes:
+        """The status's usual phrase; the replica's own means nothing (RFC 9112, section 4)."""
+        return _REASONS.get(self.status, b"")
 
     def begin(self, exchange: Exchange, head: bytes, body: bytes, *, finished: bool = True) -> None:
         """Start an exchange by writing a request, or its beginning when not `finished`."""
         assert self.transport is not None
-        self._forget()
+        self.status = 0
+        self.headers = []
+        self.has_head = False
+        self._head_bytes = 0
         self._exchange = exchange
         self.answered = False
         self._request_sent = finished
@@ -207,13 +210,16 @@ class Connection(asyncio.Protocol):
         assert exchange is not None
         # Told first, so that the pool never offers a connection whose lease still counts.
         exchange.received(received, complete=True)
-        if reusable and self._request_sent and self._keep_alive and self.alive:
+        transport = self.transport
+        if transport is None:
+            return
+        if reusable and self._request_sent and self._keep_alive and not transport.is_closing():
             if self._paused:
                 # The answer's last piece may have been too much for its client. The next one's is another.
                 self.resume_reading()
             self._pool.idle(self)
-        elif self.transport is not None:
-            self.transport.close()
+        else:
+            transport.close()
 
     def _lose(self, reason: str) -> None:
         exchange, self._exchange = self._exchange, None
@@ -227,10 +233,6 @@ class Connection(asyncio.Protocol):
         if self._complete:
             raise ValueError("a second response to one request")
         self.answered = True
-
-    def on_status(self, reason: bytes) -> None:
-        """The reason phrase, or a part of it."""
-        self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from urllib.parse import urlsplit
 
 from gateway.proxy.errors import ConnectFailed
@@ -29,10 +30,11 @@ class ConnectionPool:
         self.path_prefix = parts.path.rstrip("/").encode("ascii")
 
     def take_idle(self, now: float) -> Connection | None:
-        """A connection that is open and was used a moment ago, if there is one."""
+        """A connection that is open and was used a moment ago, if there is one; `now` is monotonic."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.alive:
+            transport = connection.transport
+            if transport is None or transport.is_closing():
                 continue
             if now - connection.idle_since < IDLE_LIMIT_S:
                 return connection
@@ -75,7 +77,7 @@ class ConnectionPool:
         if self._closed:
             connection.abandon()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = time.monotonic()
         self._idle.append(connection)
 
     def closed(self, connection: Connection) -> None:

@@ -241,7 +241,7 @@ def test_a_cut_answer_is_lost_and_the_reason_says_how(
     line.end(error)
     assert reason in exchange.reason
     assert line.pool.gone == [line.connection]
-    assert not line.connection.alive
+    assert line.connection.transport is None
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Watched:
         )
         job = SimpleNamespace(
             pool=SimpleNamespace(view=SimpleNamespace(timeouts=Timeouts(**timeouts))),
-            record=SimpleNamespace(received_at=100.0),
+            received_at=100.0,
             answer=SimpleNamespace(begun=begun),
             client=self.client,
         )

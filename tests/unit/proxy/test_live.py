@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from gateway.fleet.ejection import Marks, Standing
 from gateway.fleet.snapshot import Ejection, Limits, ModelName, Pool, Replica, Snapshot, State
+from gateway.proxy.admission import Waiter
 from gateway.proxy.lease import Lease
 from gateway.proxy.live import LiveFleet, LivePool
-from gateway.telemetry.layout import Layout
+from gateway.telemetry.layout import REPLICA_OFFSETS, Layout
 from gateway.telemetry.scoreboard import Scoreboard
 
 A, B, C = "http://10.0.0.1:8000", "http://10.0.0.2:8000", "http://10.0.0.3:8000"
@@ -97,19 +98,19 @@ def test_a_request_on_a_replica_that_is_gone_still_gives_its_lease_back(board: S
 
 def test_a_pool_that_is_gone_is_no_longer_found(board: Scoreboard) -> None:
     live = fleet(board, snapshot(1, A))
-    assert live.find("m") is not None
+    assert "m" in live.routes
     live.apply(Snapshot(number=2))
-    assert live.find("m") is None
+    assert "m" not in live.routes
 
 
 def test_no_name_means_the_only_pool(board: Scoreboard) -> None:
     live = fleet(board, snapshot(1, A))
-    found = live.find(None)
+    found = live.only_route
     assert found is not None
     assert found[1].name == "m"
     live.apply(snapshot(2, A, other=""))
-    assert live.find(None) is None
-    assert live.find("nope") is None
+    assert live.only_route is None
+    assert "nope" not in live.routes
 
 
 def test_state_limits_and_models_of_the_newest_snapshot_hold(board: Scoreboard) -> None:
@@ -161,7 +162,8 @@ def test_the_cap_holds_over_all_workers(board: Scoreboard) -> None:
 
 def test_two_workers_that_reserve_at_once_both_step_back(board: Scoreboard) -> None:
     pool = pool_of(fleet(board, snapshot(1, A, cap=1)))
-    column = board.column(SLOTS[A])
+    layout = board.layout
+    theirs = layout.replica(1, SLOTS[A]) + REPLICA_OFFSETS["replica_outstanding"]
     meter = pool.replicas[A].meter
 
     class Racing:
@@ -173,7 +175,7 @@ def test_two_workers_that_reserve_at_once_both_step_back(board: Scoreboard) -> N
         def dispatched(self) -> None:
             self.reservations += 1
             meter.dispatched()
-            column[1] = 1
+            board.cells[theirs] = 1
 
         def step_back(self) -> None:
             meter.step_back()
@@ -182,8 +184,8 @@ def test_two_workers_that_reserve_at_once_both_step_back(board: Scoreboard) -> N
     assert pool.lease("m", ()) is None
     assert racing.reservations == 1
     assert board.outstanding(SLOTS[A]) == 1  # the other worker's, which will step back by itself
-    column[1] = 0
-    assert list(column) == [0, 0, 0]
+    board.cells[theirs] = 0
+    assert board.outstanding(SLOTS[A]) == 0
 
 
 @settings(max_examples=30)
@@ -257,9 +259,10 @@ def test_waiting_is_worth_it_for_room_and_for_replicas_that_start_and_for_nothin
     assert pool_of(fleet(board, waiting)).worth_waiting("m", ())
 
 
-def test_the_estimate_of_a_wait_is_between_a_second_and_a_minute(board: Scoreboard) -> None:
+async def test_the_estimate_of_a_wait_is_between_a_second_and_a_minute(board: Scoreboard) -> None:
     pool = pool_of(fleet(board, snapshot(1, A)))
     assert pool.seconds_until_room(1) == 1.0
+    pool.queue.waiting.append(Waiter((0, 0), "m", ()))
     for lease in taken(pool, 3):
         lease.release()
     assert pool.seconds_until_room(10_000_000) == 60.0

@@ -76,10 +76,10 @@ class Attempt:
             route=Routes().find("POST", path),
             pool=SimpleNamespace(meter=SimpleNamespace(itl=SimpleNamespace(observe=self.gaps.append))),
             tape=None,
-            request_id=b"x-request-id: 1\r\n",
+            id_line=b"x-request-id: 1\r\n",
             upload=None,
             head=lambda _: b"head",
-            first_body=b"body",
+            body=b"body",
         )
         replica = cast("LiveReplica", SimpleNamespace(served_by=b"x-served-by: r\r\n"))
         self.relay = Relay(cast("Job", self.job), replica)

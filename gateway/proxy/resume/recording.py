@@ -1,0 +1,115 @@
+"""What both modes of resuming remember of a stream: how it began, how far it is, and that it is bounded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from gateway.proxy.resume.rejoin import Rejoin, prefix_of
+
+EVENT = b"data: "
+EVENT_END = b"\n\n"
+FINISH = b'"finish_reason":"'
+TOOL_CALL = b'"tool_calls":[{'
+LOGPROBS = b'"logprobs":{'
+REASONING = b'"delta":{"reasoning'
+TEXT_OFFSET = b'"text_offset":['
+_USAGE_EVENT = b'"choices":[],"usage":{'
+
+Account = Callable[[int], bool]
+"""Asked before bytes are kept, told when they are given back (negative); False when there is no room."""
+
+Refusal = str
+"""Why a stream is not continued: an `outcome` label of `resumed_streams_total`."""
+
+
+def events_of(data: bytes) -> list[bytes]:
+    """The events in it, each with its end; a piece of an event at the end stays a piece."""
+    *whole, rest = data.split(EVENT_END)
+    events = [event + EVENT_END for event in whole]
+    return [*events, rest] if rest else events
+
+
+def ends_in_cut_character(text: bytes) -> bool:
+    """Whether a text or an event says U+FFFD at the end of a string: half a character, as vLLM writes it."""
+    return b'\xef\xbf\xbd"' in text or b'\\ufffd"' in text
+
+
+class Recording(ABC):
+    """The record of one stream.
+
+    `seen` are the tokens that the client has, `asked` those of its prompt (0: not known). `safe` is how many
+    tokens a continuation goes on from, `safe_event` the event that ends there, kept where it has offsets into
+    the text. `stuck`: the client has something of the tokens behind. A stream that outgrows its bound is only
+    watched from then on (`overflown`).
+    """
+
+    __slots__ = (
+        *("_account", "_kept_bytes", "_limit"),
+        *("asked", "calls_tool", "finished", "overflown", "prefix", "reasoning", "rejoin", "safe_event"),
+        *("safe", "seen", "stuck", "usage_sent"),
+    )
+
+    def __init__(self, limit_bytes: int, account: Account) -> None:
+        self._limit = limit_bytes
+        self._account = account
+        self._kept_bytes = 0
+        self.prefix = b""
+        self.asked = 0
+        self.seen = 0
+        self.safe = 0
+        self.stuck = False
+        self.reasoning = False
+        self.calls_tool = False
+        self.finished = False
+        self.usage_sent = False
+        self.overflown = False
+        self.safe_event = b""
+        self.rejoin: Rejoin | None = None
+
+    def edit(self, data: bytes) -> bytes:
+        """Record whole events, and return what the client is to see of them.
+
+        Raises `NotAContinuation` when a second replica started over.
+        """
+        if self.rejoin is not None:
+            data = self.rejoin.edit(data)
+        elif not self.prefix:
+            self.prefix = prefix_of(data)
+        edited = self._record(data)
+        if self.finished and _USAGE_EVENT in data:
+            self.usage_sent = True
+        return edited
+
+    def close(self) -> None:
+        """Give back what was kept."""
+        self._account(-self._kept_bytes)
+        self._kept_bytes = 0
+
+    def _keep(self, size: int) -> bool:
+        if self.overflown:
+            return False
+        if self._kept_bytes + size > self._limit or not self._account(size):
+            self.overflown = True
+            self.close()
+            self._forget()
+            return False
+        self._kept_bytes += size
+        return True
+
+    @abstractmethod
+    def _record(self, data: bytes) -> bytes: ...
+
+    @abstractmethod
+    def _forget(self) -> None: ...
+
+    @abstractmethod
+    def refusal(self) -> Refusal | None:
+        """Why this stream can't be continued, whatever was asked; None when it can."""
+
+    @abstractmethod
+    def extend(self, document: dict[str, Any], path: str) -> Refusal | None:
+        """Put what was made so far behind the request's prompt, and expect the events of a continuation.
+
+        The recording is taken back to the end of what the client can be said to have. Returns why the
+        request can't be extended, if it can't.
+        """
