@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fleet.snapshot import Pool
-from gateway.telemetry.families import CODES, REQUESTS, TTFT
+from gateway.telemetry.families import BROKEN, CODES, REQUESTS, RETRIES, SHED, TTFT
 from gateway.telemetry.layout import POOL_OFFSETS, Layout
 from gateway.telemetry.scoreboard import Scoreboard
-from gateway.telemetry.summaries import History, Summary, quantile
+from gateway.telemetry.summaries import History, Summary, Trouble, quantile
 from gateway.telemetry.sums import read
 
 LAYOUT = Layout(workers=2, pools=4, replicas=1)
@@ -127,3 +127,29 @@ def test_a_slot_that_was_zeroed_counts_from_zero(board: Scoreboard) -> None:
     record(history, 0.0, board)
     count(board, REQUESTS.name, 0, -480)
     assert summary(history, 10.0, board).requests_per_s == 2.0
+
+
+def test_troubles_are_what_went_wrong_in_the_window_by_kind_and_reason(board: Scoreboard) -> None:
+    history = History()
+    count(board, RETRIES.name, RETRIES.values.index("connect"), 100)
+    record(history, 0.0, board)
+    count(board, RETRIES.name, RETRIES.values.index("connect"), 3)
+    count(board, BROKEN.name, 0, 1)
+    count(board, SHED.name, SHED.values.index("queue_full"), 2)
+    assert summary(history, 60.0, board).troubles == (
+        Trouble("broken_streams", "", 1),
+        Trouble("retries", "connect", 3),
+        Trouble("shed", "queue_full", 2),
+    )
+
+
+def test_a_moment_is_the_last_quarter_of_a_minute(board: Scoreboard) -> None:
+    history = History()
+    count(board, TTFT.name, TTFT.bounds.index(60), 1000)
+    for now in (0.0, 5.0, 10.0, 15.0):
+        count(board, REQUESTS.name, 0, 10)
+        record(history, now, board)
+    count(board, TTFT.name, TTFT.bounds.index(0.1), 1)
+    found = history.moment(20.0, CHAT, read(board, LAYOUT.pools, 0))
+    assert found.requests_per_s == pytest.approx(20 / 15)
+    assert found.time_to_first_token.p50_s == pytest.approx(0.075)
