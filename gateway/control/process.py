@@ -18,6 +18,7 @@ from gateway.control.admin import listener
 from gateway.control.admin.guard import Access
 from gateway.control.admin.source import Source
 from gateway.control.declared import settings_of
+from gateway.control.ejections import LOOK_S, EjectionNotes
 from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
 from gateway.control.listening import bound_address, listen
@@ -106,7 +107,11 @@ async def _running(
     parts.state.subscribe(parts.workers.show)
     plane.apply(plane.loaded)
     parts.workers.start(group)
-    chores = [group.create_task(_tidy(parts.state))]
+    ejections = EjectionNotes(parts.board, parts.state, parts.journal)
+    chores = [
+        group.create_task(_again_and_again(parts.state.tidy, TIDY_S)),
+        group.create_task(_again_and_again(ejections.look, LOOK_S)),
+    ]
     if around.watched is not None:
         chores.append(group.create_task(watch(around.watched, plane.reload_or_tell, around.watch_s)))
     try:
@@ -118,10 +123,10 @@ async def _running(
         await parts.workers.stop(0.0)
 
 
-async def _tidy(state: FleetState) -> None:
+async def _again_and_again(chore: Callable[[], None], pause_s: float) -> None:
     while True:
-        await asyncio.sleep(TIDY_S)
-        state.tidy()
+        await asyncio.sleep(pause_s)
+        chore()
 
 
 def _boots(board: Scoreboard, loaded: Loaded, public: tuple[socket, ...]) -> list[Boot]:

@@ -139,7 +139,7 @@ class Workers:
             case Suspect():
                 self._suspect(message.replica)
             case Event():
-                self._journal.keep(message)
+                self._journal.keep(message, logging.WARNING)
 
 
 def _pid(seat: _Seat) -> int | None:
