@@ -16,6 +16,7 @@ from gateway.config import Address, Config, ConfigError, Secrets
 from gateway.config.addresses import parse_replica_url
 from gateway.config.errors import Invalid
 from gateway.control.admin.source import ReloadRefused, ReplicaView, UnknownReplica, WorkerView
+from gateway.control.admin.status import DeviceStatus
 from gateway.control.declared import plan_of, remarks_on, settings_of
 from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
@@ -65,6 +66,8 @@ class ControlPlane:
         self.admin = admin
         self.loaded = loaded
         """The configuration that holds now."""
+        self.planned_devices: Sequence[DeviceStatus] = ()
+        """GPU memory of the servers that whoever launched them has planned; see `memory_plan`."""
         self._parts = parts
         self._stop_asked = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -147,6 +150,9 @@ class ControlPlane:
 
     def warnings(self) -> Sequence[str]:
         return (*self._stale, *self._remarks, *self._parts.state.warnings)
+
+    def devices(self) -> Sequence[DeviceStatus]:
+        return self.planned_devices
 
     def drain(self, url: str) -> None:
         self._parts.state.set_draining(self._known_url(url), draining=True)

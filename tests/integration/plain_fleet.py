@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.control.admin.source import ReloadRefused, ReplicaView, UnknownReplica, WorkerView
+from gateway.control.admin.status import DeviceStatus
 from gateway.fleet.snapshot import ModelName, Pool, Replica, Snapshot, State
 from gateway.proxy.channel import Event
 from gateway.telemetry.exposition import EngineNumbers, Facts
@@ -54,6 +55,7 @@ class Fleet:
     board: Scoreboard
     snapshot: Snapshot = field(default_factory=snapshot)
     views: list[ReplicaView] = field(default_factory=list)
+    gpus: tuple[DeviceStatus, ...] = ()
     reloads: int = 0
     refuse: str = ""
     asked: int = 0
@@ -75,6 +77,9 @@ class Fleet:
 
     def warnings(self) -> Sequence[str]:
         return ["http://10.0.0.2:8000 serves other, not chat."]
+
+    def devices(self) -> Sequence[DeviceStatus]:
+        return self.gpus
 
     def drain(self, url: str) -> None:
         self._set(url, draining=True)

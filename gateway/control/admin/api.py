@@ -10,13 +10,14 @@ from aiohttp import web
 from gateway.config.addresses import parse_replica_url
 from gateway.config.errors import Invalid
 from gateway.control.admin.answers import answer, failure
+from gateway.control.admin.charts import Charts
+from gateway.control.admin.feed import Feed
 from gateway.control.admin.page import Page
 from gateway.control.admin.report import Clocks, build
 from gateway.control.admin.source import ReloadRefused, Source, UnknownReplica
+from gateway.control.admin.status import Status
 from gateway.control.admin.targets import targets
-from gateway.telemetry.exposition import render, slots_used
-from gateway.telemetry.summaries import History
-from gateway.telemetry.sums import read
+from gateway.telemetry.exposition import render
 
 BODY_TIMEOUT_S = 10.0
 
@@ -28,12 +29,14 @@ class ReplicaRequest(msgspec.Struct, frozen=True):
 
 
 class AdminApi:
-    """Answers from the control plane's current state; owns only the samples for the last minutes' figures."""
+    """Answers from the control plane's current state; owns only what the figures of the last minutes need."""
 
     def __init__(self, source: Source, page: Page) -> None:
         self._source = source
         self._page = page
-        self._history = History()
+        self._charts = Charts()
+        self._feed = Feed(self._document, self._charts)
+        self._started = time.time()
 
     def routes(self) -> list[web.RouteDef]:
         """All routes, for `Application.add_routes`."""
@@ -42,6 +45,8 @@ class AdminApi:
             web.get("/metrics", self.metrics),
             web.get("/healthz", self.healthz),
             web.get("/api/status", self.status),
+            web.get("/api/history", self.history),
+            web.get("/api/events", self.events),
             web.get("/api/targets", self.targets),
             web.post("/api/replicas/drain", self.drain),
             web.post("/api/replicas/undrain", self.undrain),
@@ -50,9 +55,11 @@ class AdminApi:
 
     def sample(self) -> None:
         """Remember what has been counted so far; called every few seconds."""
-        pools = tuple(self._source.snapshot.pools.values())
-        pool_slots, _ = slots_used(pools)
-        self._history.record(time.monotonic(), pools, read(self._source.board, pool_slots, 0))
+        self._charts.sample(self._source, _clocks())
+
+    async def end_streams(self, _app: web.Application) -> None:
+        """Let watchers go, who would else hold up the end (an `on_shutdown` signal)."""
+        self._feed.close()
 
     async def page(self, _request: web.Request) -> web.Response:
         return self._page.response()
@@ -68,7 +75,13 @@ class AdminApi:
         return answer({"status": "ok"})
 
     async def status(self, _request: web.Request) -> web.Response:
-        return answer(build(self._source, self._history, Clocks(time.time(), time.monotonic())))
+        return answer(self._document())
+
+    async def history(self, _request: web.Request) -> web.Response:
+        return answer(self._charts.since(0))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        return await self._feed.serve(request)
 
     async def targets(self, _request: web.Request) -> web.Response:
         return answer(targets(self._source.snapshot))
@@ -85,6 +98,9 @@ class AdminApi:
         except ReloadRefused as error:
             return failure(409, str(error))
         return answer({"snapshot": self._source.snapshot.number})
+
+    def _document(self) -> Status:
+        return build(self._source, self._charts.history, _clocks(), self._started)
 
     async def _set_draining(self, request: web.Request, change: Callable[[str], None]) -> web.Response:
         try:
@@ -104,3 +120,7 @@ class AdminApi:
         (view,) = [view for view in self._source.replicas() if view.url == url]
         outstanding = 0 if view.slot is None else self._source.board.outstanding(view.slot)
         return answer({"replica": url, "draining": view.draining, "outstanding": outstanding})
+
+
+def _clocks() -> Clocks:
+    return Clocks(time.time(), time.monotonic())

@@ -88,23 +88,27 @@ class Access:
 
 
 def guard(access: Access) -> Middleware:
-    """The middleware that refuses, and puts the headers on every answer that keep browsers careful."""
+    """The middleware that refuses."""
 
     @web.middleware
     async def middleware(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        response: web.StreamResponse | None = access.refusal(request)
-        if response is None:
-            try:
-                response = await handler(request)
-            except web.HTTPException as error:
-                response = failure(error.status, f"{error.reason}: {request.method} {request.path}")
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+        refusal = access.refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return failure(error.status, f"{error.reason}: {request.method} {request.path}")
 
     return middleware
+
+
+async def keep_browsers_careful(_request: web.Request, response: web.StreamResponse) -> None:
+    """Put headers on an answer, a stream included, before it leaves (an `on_response_prepare` signal)."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _same_site(request: web.Request) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from gateway.control.admin.api import AdminApi
-from gateway.control.admin.guard import Access, guard
+from gateway.control.admin.guard import Access, guard, keep_browsers_careful
 from gateway.control.admin.page import Page
 from gateway.control.admin.source import Source
 from gateway.telemetry.summaries import SAMPLE_INTERVAL_S
@@ -20,6 +20,8 @@ def make_app(source: Source, access: Access) -> web.Application:
     api = AdminApi(source, Page.load())
     app = web.Application(middlewares=[guard(access)], client_max_size=LARGEST_BODY_BYTES)
     app.add_routes(api.routes())
+    app.on_response_prepare.append(keep_browsers_careful)
+    app.on_shutdown.append(api.end_streams)
 
     async def sampling(_app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(_sample_for_ever(api), name="admin-sampling")

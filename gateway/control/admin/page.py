@@ -1,15 +1,16 @@
-"""The status page: one file, no outside resources, readable by the browser only as far as its policy says."""
+"""The status page: one answer, no outside resources, and in it only what its policy knows by its hash."""
 
 import base64
 import hashlib
-import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Self
 
 from aiohttp import web
 
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+STYLES = ("status.css",)
+SCRIPTS = ("dom.js", "format.js", "chart.js", "parts.js", "status.js")
+"""In this order they are one script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class Page:
 
     @classmethod
     def load(cls) -> Self:
-        """Read the page from the package."""
-        text = resources.files("gateway.control.admin").joinpath("status.html").read_text("utf-8")
-        own = {tag: _digest(body) for tag, body in _INLINE.findall(text)}
+        """Put the page together from the package's files."""
+        style = "".join(map(_file, STYLES))
+        script = '"use strict";\n' + "\n".join(map(_file, SCRIPTS))
+        page = _file("status.html")
+        text = page.replace("/* status.css */", style).replace("/* status.js */", script)
         policy = (
-            f"default-src 'none'; script-src {own['script']}; style-src {own['style']}; connect-src 'self'; "
-            "img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+            f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+            "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         )
         return cls(text, policy)
 
@@ -34,6 +37,10 @@ class Page:
         """The page as an answer."""
         headers = {"Content-Security-Policy": self.policy}
         return web.Response(text=self.text, content_type="text/html", charset="utf-8", headers=headers)
+
+
+def _file(name: str) -> str:
+    return resources.files("gateway.control.admin").joinpath("status_page", name).read_text("utf-8")
 
 
 def _digest(body: str) -> str:

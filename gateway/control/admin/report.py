@@ -12,6 +12,7 @@ from gateway.control.admin.status import (
     PoolStatus,
     ReplicaStatus,
     Status,
+    TroubleStatus,
     WorkerStatus,
 )
 from gateway.fleet.ejection import Marks
@@ -39,7 +40,7 @@ class Clocks:
     monotonic: float
 
 
-def build(source: Source, history: History, now: Clocks) -> Status:
+def build(source: Source, history: History, now: Clocks, started: float = 0.0) -> Status:
     """The status document of this moment."""
     facts, snapshot, views = source.facts(), source.snapshot, source.replicas()
     pool_slots, replica_slots = slots_used(snapshot.pools.values())
@@ -63,6 +64,8 @@ def build(source: Source, history: History, now: Clocks) -> Status:
             for e in reversed(source.events())
         ),
         warnings=tuple(source.warnings()),
+        started=started,
+        devices=tuple(source.devices()),
     )
 
 
@@ -139,14 +142,22 @@ def _pool(pool: Pool, sums: Sums, summary: Summary, conditions: Mapping[str, str
         name=pool.name,
         replicas=tuple(replica.id for replica in pool.replicas),
         usable=sum(conditions.get(replica.id) == "up" for replica in pool.replicas),
-        outstanding=sum(sums.replica(replica.slot, OUTSTANDING)[0] for replica in pool.replicas),
+        outstanding=outstanding(pool, sums),
         queue_depth=sums.pool(pool.slot, QUEUE_DEPTH)[0],
         requests_per_s=summary.requests_per_s,
         server_errors_per_s=summary.server_errors_per_s,
         time_to_first_token=_latency(summary.time_to_first_token),
         inter_token_latency=_latency(summary.inter_token_latency),
         duration=_latency(summary.duration),
+        queue_limit=pool.limits.queue,
+        outstanding_per_replica=pool.limits.outstanding_per_replica,
+        troubles=tuple(TroubleStatus(kind=t.kind, reason=t.reason, count=t.count) for t in summary.troubles),
     )
+
+
+def outstanding(pool: Pool, sums: Sums) -> int:
+    """Requests that run on the pool's replicas."""
+    return sum(sums.replica(replica.slot, OUTSTANDING)[0] for replica in pool.replicas)
 
 
 def _latency(quantiles: Quantiles) -> Latency:

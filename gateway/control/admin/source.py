@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.control.admin.status import DeviceStatus
 from gateway.fleet.snapshot import Snapshot, State
 from gateway.proxy.channel import Event
 from gateway.telemetry.exposition import Facts
@@ -72,6 +73,9 @@ class Source(Protocol):
 
     def warnings(self) -> Sequence[str]:
         """What an operator should look at, one sentence each."""
+
+    def devices(self) -> Sequence[DeviceStatus]:
+        """The GPUs on which servers were launched, with the memory planned for each; else none."""
 
     def drain(self, url: str) -> None:
         """Send the replica no new requests. Raises `UnknownReplica`."""

@@ -29,6 +29,18 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a usable replica has it now."""
 
 
+class TroubleStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How often something went wrong in the last five minutes.
+
+    `kind` is a counter of `/metrics` without its prefix (`retries`, `broken_streams`, `shed`,
+    `resumed_streams`, `client_disconnects`), `reason` the value of its label, empty where it has none.
+    """
+
+    kind: str
+    reason: str
+    count: int
+
+
 class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     """All replicas that serve one base model."""
 
@@ -43,6 +55,11 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     time_to_first_token: Latency
     inter_token_latency: Latency
     duration: Latency
+    queue_limit: int | None = None
+    """How many requests may wait in each worker."""
+    outstanding_per_replica: int | None = None
+    """How many requests a replica gets at a time; null: as many as there are."""
+    troubles: tuple[TroubleStatus, ...] = ()
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,8 +121,32 @@ class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What one launched server takes from one GPU, as planned."""
+
+    model: str
+    replica: str
+    """Its URL; empty while it has none."""
+    weights_bytes: int
+    kv_cache_bytes: int
+    other_bytes: int
+    """Activations, CUDA graphs, context."""
+    kv_tokens: int
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU and who was given how much of it."""
+
+    index: int
+    name: str
+    total_bytes: int
+    others_bytes: int
+    """Taken by processes that are not ours when the plan was made."""
+    servers: tuple[ServerMemory, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document. `events` are the newest first."""
+    """The whole document. `events` are the newest first; `devices` is empty where nothing was launched."""
 
     version: str
     time: float
@@ -116,3 +157,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerStatus, ...]
     events: tuple[EventStatus, ...]
     warnings: tuple[str, ...]
+    started: float = 0.0
+    devices: tuple[DeviceStatus, ...] = ()
+
+
+class PoolHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool over the last quarter of an hour, column by column, oldest first.
+
+    Each moment looks back on the fifteen seconds before it; a latency is null where nothing was observed.
+    """
+
+    pool: str
+    time: tuple[float, ...]
+    requests_per_s: tuple[float, ...]
+    server_errors_per_s: tuple[float, ...]
+    ttft_p50_s: tuple[float | None, ...]
+    ttft_p95_s: tuple[float | None, ...]
+    itl_p50_s: tuple[float | None, ...]
+    itl_p95_s: tuple[float | None, ...]
+    outstanding: tuple[int, ...]
+    queue_depth: tuple[int, ...]
