@@ -7,11 +7,12 @@ import click
 
 from gateway.config import ConfigError, load, resolve_secrets
 from gateway.terminal.config_summary import summary
+from gateway.terminal.extras import missing_extras
 from gateway.terminal.failures import configuration_errors
 
 
 def check_file(path: Path) -> None:
-    """Print what the file says. Secrets that are not there now are notes: the gateway may run elsewhere.
+    """Print what the file says. What is not there on this machine is a note: the gateway may run elsewhere.
 
     Raises:
         BadConfiguration: with every problem of the file.
@@ -20,8 +21,10 @@ def check_file(path: Path) -> None:
         config = load(path)
     for line in summary(str(path), config):
         click.echo(line)
+    problems = list(missing_extras(config))
     try:
         resolve_secrets(config, os.environ, lambda file: file.read_text("utf-8"), str(path))
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(f"note: {problem.render(str(path))}; serving needs it.")
+        problems += error.problems
+    for problem in problems:
+        click.echo(f"note: {problem.render(str(path))}; serving needs it.")

@@ -10,13 +10,14 @@ import click
 import uvloop
 from rich.console import Console
 
-from gateway.config import Address, Config, Secrets, from_urls, load, resolve_secrets
+from gateway.config import Address, Config, ConfigError, Secrets, from_urls, load, resolve_secrets
 from gateway.config.addresses import parse_address
 from gateway.config.errors import Invalid
 from gateway.control.listening import CannotListen
 from gateway.control.plane import ControlPlane, Loaded
 from gateway.control.process import Surroundings, control_plane
 from gateway.terminal.defaults import TOKEN_ENV
+from gateway.terminal.extras import missing_extras
 from gateway.terminal.failures import cannot_listen, configuration_errors
 from gateway.terminal.start_screen import Front, announce
 from gateway.version import VERSION
@@ -95,6 +96,8 @@ def log_to_stderr(level: str) -> None:
 
 
 def _with_secrets(config: Config, source: str) -> Loaded:
+    if missing := list(missing_extras(config)):
+        raise ConfigError(source, missing)
     secrets: Secrets = resolve_secrets(config, os.environ, lambda file: file.read_text("utf-8"), source)
     return Loaded(config, secrets)
 
