@@ -55,6 +55,8 @@ class ConnectionPool:
             raise ConnectFailed("connection refused") from None
         except OSError as error:
             raise ConnectFailed(error.strerror or str(error) or type(error).__name__) from None
+        except UnicodeError as error:
+            raise ConnectFailed(f"no such host name ({error})") from None
         self._open.add(connection)
         self._meter.connections(+1)
         return connection

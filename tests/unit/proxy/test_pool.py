@@ -131,6 +131,7 @@ async def test_a_pool_that_is_gone_closes_what_idles_now_and_what_is_busy_when_i
         (OSError("Multiple exceptions: a, b"), "Multiple exceptions"),
         (OSError(), "OSError"),
         (TimeoutError(), "no connection within 2 s"),
+        (UnicodeError("label empty or too long"), "label empty or too long"),
     ],
 )
 async def test_a_connection_that_can_not_be_made_says_why_in_a_few_words(
