@@ -5,6 +5,7 @@ over, so each test is also a test of that.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -125,7 +126,7 @@ class DataPlane:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.deadlines.sweep()
-            self.fleet.sweep(asyncio.get_running_loop().time())
+            self.fleet.sweep(time.monotonic())
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -229,7 +229,7 @@ async def test_what_would_go_on_wrongly_does_not_and_the_metric_says_why(
 
 @pytest.mark.parametrize("limits", [{"resume_stream_bytes": 20}, {"resume_worker_bytes": 20}])
 async def test_a_stream_that_outgrew_its_bound_is_not_resumed_and_nothing_else_changes(
-    limits: dict[str, int],
+    limits: dict[str, Any],
 ) -> None:
     async with (
         sim() as dying,
