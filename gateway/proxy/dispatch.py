@@ -141,15 +141,18 @@ class Dispatcher:
             break_off(job, ended.detail, event)
             return None
         if tape.finished:
-            job.answer.finish(closing_events(job.body, tape))
-            job.pool.meter.resumed("resumed")
-            return None
-        body = continuation(job.route.path, job.asked_body, tape)
-        if isinstance(body, str):
-            job.pool.meter.resumed(body)
+            rest = closing_events(job.body, tape)
+        else:
+            rest = continuation(job.route.path, job.asked_body, tape)
+        if isinstance(rest, str):
+            job.pool.meter.resumed(rest)
             break_off(job, ended.detail, event)
             return None
-        job.body = body
+        if tape.finished:
+            job.answer.finish(rest)
+            job.pool.meter.resumed("resumed")
+            return None
+        job.body = rest
         return Interrupted(error, relay.error_event)
 
     async def exchange(self, job: Job, replica: LiveReplica) -> Relay:

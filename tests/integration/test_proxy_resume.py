@@ -182,15 +182,17 @@ async def test_a_stream_goes_on_a_second_time_when_the_second_replica_dies_too()
         assert front.records[0].attempts == 3
 
 
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+START = b'data: {"id":"cmpl-1","object":"text_completion","created":7,"model":"chat",'
+CHOICE = b'"choices":[{"index":0,"text":"%b","logprobs":null,"finish_reason":%b,"token_ids":[%b]%b}]}\n\n'
+ALL_BUT_DONE = START + CHOICE % (b"a", b"null", b"5", b',"prompt_token_ids":[1,2,3]')
+ALL_BUT_DONE += START + CHOICE % (b"b", b'"length"', b"6,7", b"")
+DEAD_AT_THE_END = HEAD + b"%x\r\n%b\r\n" % (len(ALL_BUT_DONE), ALL_BUT_DONE)
+
+
 @pytest.mark.parametrize("usage", [True, False])
 async def test_a_stream_that_lacked_only_its_end_is_ended(usage: bool) -> None:  # noqa: FBT001
-    start = b'data: {"id":"cmpl-1","object":"text_completion","created":7,"model":"chat",'
-    choice = b'"choices":[{"index":0,"text":"%b","logprobs":null,"finish_reason":%b,"token_ids":[%b]%b}]}\n\n'
-    events = start + choice % (b"a", b"null", b"5", b',"prompt_token_ids":[1,2,3]')
-    events += start + choice % (b"b", b'"length"', b"6,7", b"")
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    dead = head + b"%x\r\n%b\r\n" % (len(events), events)
-    async with scripted(dead) as dying, sim() as other:
+    async with scripted(DEAD_AT_THE_END) as dying, sim() as other:
         plan = Plan("chat", [dying.url, other.url], weights={other.url: 0.001}, resume=ResumeMode.EXACT)
         async with Front(plan) as front:
             body = asked(COMPLETIONS, **({"stream_options": {"include_usage": True}} if usage else {}))
@@ -201,6 +203,17 @@ async def test_a_stream_that_lacked_only_its_end_is_ended(usage: bool) -> None: 
             assert stream.usage == (counts if usage else None)
             assert {event["id"] for event in stream.events} == {"cmpl-1"}
             assert other.requests == []
+
+
+async def test_where_there_are_several_answers_the_end_of_one_is_not_the_end_of_the_stream() -> None:
+    async with (
+        scripted(DEAD_AT_THE_END) as dying,
+        Front(Plan("chat", [dying.url], resume=ResumeMode.EXACT)) as front,
+    ):
+        stream = Stream(await ask(front.port, "POST", COMPLETIONS, asked(COMPLETIONS, n=2)))
+        assert (stream.end, stream.done) == ("eof", 0)
+        assert stream.error is not None
+        assert front.count(families.RESUMED, "several_choices") == 1
 
 
 REFUSALS: list[tuple[str, dict[str, Any]]] = [
