@@ -14,7 +14,7 @@ VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-deploy lint format bench load soak clean
+.PHONY: help demo test test-real test-deploy lint format bench load soak wheel clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -74,5 +74,14 @@ format: $(STAMP)dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The built package, installed where no checkout can help it.
+wheel: $(STAMP)dev
+	@rm -rf build dist .venv-wheel
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@$(PYTHON) -m venv .venv-wheel
+	@.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	@cd / && $(CURDIR)/.venv-wheel/bin/vllm-gateway demo --once > $(CURDIR)/dist/demo.txt && tail -n 1 $(CURDIR)/dist/demo.txt
+	@rm -rf .venv-wheel
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-wheel .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
