@@ -19,24 +19,24 @@ UNDER_WAY = 30
 DEADLINE_S = 60.0
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-WITH_LOGPROBS, WITH_PENALTY = "nine", "ten"
+WITH_LOGPROBS, WITH_PENALTY = ("seven", "eight"), ("nine", "ten")
+KINDS = tuple((path, model) for path in (COMPLETIONS, CHAT) for model in (BASE, SHARED_ADAPTER))
 
 
 def _question(path: str, model: str, word: str) -> Question:
     more: dict[str, object] = {}
-    if word == WITH_LOGPROBS:
+    if word in WITH_LOGPROBS:
         more["logprobs"] = True if path == CHAT else 1
-    if word == WITH_PENALTY:
+    if word in WITH_PENALTY:
         more["repetition_penalty"] = 1.1
     return Question.of(path, model, f"When server {word} dies, another", max_tokens=TOKENS, **more)
 
 
-# Ordered so that either half, whichever way the gateway deals them out, has some of each kind.
+# Rotated from word to word: two replicas that take turns each get some of every kind.
 QUESTIONS = tuple(
-    _question(path, model, word)
-    for word in WORDS
-    for path in (COMPLETIONS, CHAT)
-    for model in (BASE, SHARED_ADAPTER)
+    _question(*KINDS[(kind + turn) % len(KINDS)], word)
+    for turn, word in enumerate(WORDS)
+    for kind in range(len(KINDS))
 )
 assert len(QUESTIONS) == STREAMS
 

@@ -1,4 +1,4 @@
-"""A replica whose engine is killed under load: whoever had no answer yet gets one from the other replica."""
+"""A replica whose engine is killed under load: every answer comes, or goes on, from the other replica."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -118,21 +118,14 @@ def death(gateway: Gateway, fleet: Fleet) -> Iterator[Death]:
             victim.restart()
 
 
-def test_no_request_fails_that_had_no_answer_yet(death: Death) -> None:
-    assert [outcome.failure for outcome in death.outcomes if outcome.failure and not outcome.text] == []
+def test_no_request_fails_whether_it_had_an_answer_already_or_not(death: Death) -> None:
+    assert [outcome.failure for outcome in death.outcomes if outcome.failure] == []
 
 
-def test_every_finished_answer_is_the_undisturbed_one(death: Death) -> None:
-    finished = [outcome for outcome in death.outcomes if not outcome.failure]
-    assert len(finished) >= AFTER_THE_DEATH - CLIENTS
-    answers = {(outcome.model, outcome.text, outcome.finish) for outcome in finished}
+def test_every_answer_is_the_undisturbed_one(death: Death) -> None:
+    assert len(death.outcomes) >= AFTER_THE_DEATH
+    answers = {(outcome.model, outcome.text, outcome.finish) for outcome in death.outcomes}
     assert answers == {(model, text, "length") for model, text in death.expected.items()}
-
-
-def test_a_broken_answer_is_the_beginning_of_the_right_one_and_ends_in_an_error(death: Death) -> None:
-    broken = [outcome for outcome in death.outcomes if outcome.failure]
-    assert len(broken) <= CLIENTS
-    assert all(death.expected[outcome.model].startswith(outcome.text) for outcome in broken)
 
 
 def test_the_replica_serves_again_once_restarted_with_its_adapter(
