@@ -1,120 +1,16 @@
 """One connection to a replica, fed with bytes."""
 
-import asyncio
 import itertools
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.upstream.connection import HEAD_LIMIT_BYTES, Connection
+from gateway.proxy.upstream.connection import HEAD_LIMIT_BYTES
+from tests.unit.proxy.lines import FakeExchange, Line
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nx-a: 1\r\n\r\nbody"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbo\r\n\r\n2\r\ndy\r\n0\r\n\r\n"
-
-
-class FakeTransport(asyncio.Transport):
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
-        self.written: list[bytes] = []
-        self.closed = ""
-        self.reading = True
-
-    def write(self, data: Any) -> None:
-        self.written.append(bytes(data))
-
-    def writelines(self, list_of_data: Any) -> None:
-        self.written += [bytes(data) for data in list_of_data]
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        return bool(self.closed)
-
-    def close(self) -> None:
-        self.closed = self.closed or "closed"
-
-    def abort(self) -> None:
-        self.closed = self.closed or "aborted"
-
-
-@dataclass
-class FakePool:
-    """What became of the connection."""
-
-    idle_again: list[Connection] = field(default_factory=list)
-    gone: list[Connection] = field(default_factory=list)
-
-    def idle(self, connection: Connection) -> None:
-        self.idle_again.append(connection)
-
-    def closed(self, connection: Connection) -> None:
-        self.gone.append(connection)
-
-
-@dataclass
-class FakeExchange:
-    """What an exchange was told."""
-
-    body: bytes = b""
-    calls: int = 0
-    complete: int = 0
-    reason: str = ""
-    sending: list[str] = field(default_factory=list)
-
-    def received(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
-        assert not self.complete
-        assert not self.reason
-        self.body += data
-        self.calls += 1
-        self.complete += complete
-
-    def lost(self, reason: str) -> None:
-        assert not self.complete
-        assert not self.reason
-        self.reason = reason
-
-    def pause_sending(self) -> None:
-        self.sending.append("pause")
-
-    def resume_sending(self) -> None:
-        self.sending.append("resume")
-
-
-class Line:
-    """A connection with both its ends."""
-
-    def __init__(self) -> None:
-        self.pool = FakePool()
-        self.connection = Connection(self.pool)
-        self.transport = FakeTransport(self.connection)
-        self.connection.connection_made(self.transport)
-
-    def ask(self, *, finished: bool = True) -> FakeExchange:
-        exchange = FakeExchange()
-        self.connection.begin(exchange, b"POST / HTTP/1.1\r\n\r\n", b"{}", finished=finished)
-        return exchange
-
-    def answered(self, *pieces: bytes, finished: bool = True) -> FakeExchange:
-        exchange = self.ask(finished=finished)
-        for piece in pieces:
-            self.connection.data_received(piece)
-        return exchange
-
-    def end(self, error: Exception | None = None) -> None:
-        self.connection.eof_received()
-        self.connection.connection_lost(error)
-
-    @property
-    def kept(self) -> bool:
-        return bool(self.pool.idle_again) and not self.transport.closed
 
 
 @pytest.mark.parametrize("answer", [OK, CHUNKED.replace(b"4\r\nbo\r\n", b"2\r\nbo")])
