@@ -80,7 +80,7 @@ wheel: $(STAMP)dev
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@$(PYTHON) -m venv .venv-wheel
 	@.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	@cd / && $(CURDIR)/.venv-wheel/bin/vllm-gateway demo --once > $(CURDIR)/dist/demo.txt && tail -n 1 $(CURDIR)/dist/demo.txt
+	@cd / && $(CURDIR)/.venv-wheel/bin/vllm-gateway demo --once > $(CURDIR)/dist/demo.txt && grep 'pieces in' $(CURDIR)/dist/demo.txt
 	@rm -rf .venv-wheel
 
 clean:
