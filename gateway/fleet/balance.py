@@ -23,8 +23,11 @@ def least_outstanding(loads: Sequence[int], weights: Sequence[float] | None, tur
     # The request about to be sent counts too, else an idle small replica equals an idle large one.
     costs = loads if weights is None else [(n + 1) / w for n, w in zip(loads, weights, strict=True)]
     least = min(costs)
-    if costs.count(least) == 1:
+    tied = costs.count(least)
+    if tied == 1:
         return costs.index(least)
+    if tied == len(costs):
+        return turn % tied
     ties = [i for i, cost in enumerate(costs) if cost == least]
     return ties[turn % len(ties)]
 
