@@ -6,7 +6,7 @@ from gateway.control.admin.status import DeviceStatus, ServerMemory
 from gateway.launch.plan import GpuUse, Plan, PlannedInstance
 
 
-def planned_memory(plan: Plan, urls: Mapping[str, str]) -> tuple[DeviceStatus, ...]:
+def devices_of(plan: Plan, urls: Mapping[str, str]) -> tuple[DeviceStatus, ...]:
     """Each GPU with the servers on it, in the plan's order. `urls` are the replicas' by instance label."""
     return tuple(_device(use, plan, urls) for use in plan.gpus)
 
