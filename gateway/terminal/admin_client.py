@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 
 from gateway.config import Address
-from gateway.control.admin.status import Status
+from gateway.control.admin.status import PoolHistory, Status
 from gateway.terminal.failures import Failure
 
 TIMEOUT_S = 10.0
@@ -43,7 +43,15 @@ class AdminClient:
         try:
             return msgspec.json.decode(self.status_json(), type=Status)
         except msgspec.DecodeError:
-            raise Failure(f"{self.address} does not answer like a gateway of this version.") from None
+            raise self._stranger() from None
+
+    def history(self) -> list[PoolHistory]:
+        """What `GET /api/history` says."""
+        body = asyncio.run(self._ask("GET", "/api/history"))
+        try:
+            return msgspec.json.decode(body, type=list[PoolHistory])
+        except msgspec.DecodeError:
+            raise self._stranger() from None
 
     def status_json(self) -> bytes:
         """The same as it came, for programs."""
@@ -54,6 +62,9 @@ class AdminClient:
         action = "drain" if draining else "undrain"
         body = asyncio.run(self._ask("POST", f"/api/replicas/{action}", {"replica": replica}))
         return msgspec.json.decode(body, type=Draining)
+
+    def _stranger(self) -> Failure:
+        return Failure(f"{self.address} does not answer like a gateway of this version.")
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}

@@ -2,20 +2,17 @@
 
 import os
 import sys
-import time
-from contextlib import suppress
 
 import click
 from rich.console import Console
-from rich.live import Live
 
 from gateway.config.addresses import parse_address
 from gateway.config.errors import Invalid
 from gateway.terminal.admin_client import AdminClient
 from gateway.terminal.status_screen import status_screen
+from gateway.terminal.watching import watch as keep_watching
 from gateway.terminal.wording import plural
 
-REFRESH_S = 2.0
 WIDTH_WITHOUT_TERMINAL = 200
 
 
@@ -38,14 +35,10 @@ def show_status(client: AdminClient, *, as_json: bool, watch: bool) -> None:
         click.echo(client.status_json())
         return
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH_WITHOUT_TERMINAL)
-    screen = status_screen(client.status())
-    if not watch:
-        console.print(screen)
-        return
-    with suppress(KeyboardInterrupt), Live(screen, console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(REFRESH_S)
-            live.update(status_screen(client.status()), refresh=True)
+    if watch:
+        keep_watching(client, console)
+    else:
+        console.print(status_screen(client.status(), width=console.width))
 
 
 def set_draining(client: AdminClient, replica: str, *, draining: bool) -> None:
