@@ -10,7 +10,7 @@ function tile(title, unit) {
 /* -- replicas -- */
 
 const COLUMNS = [
-  ["State", "state"], ["Replica", "who"], ["In flight", "number"], ["Running", "number"], ["Waiting", "number"],
+  ["State", "state"], ["Replica", "who"], ["Outstanding", "number"], ["Running", "number"], ["Waiting", "number"],
   ["KV cache", "number kv"], ["Adapters", "adapters"], ["", "action"],
 ];
 
@@ -139,8 +139,8 @@ function poolCard(pool) {
     chart("Between tokens", [
       { key: "itl_p50_s", className: "first", name: "p50" }, { key: "itl_p95_s", className: "second", name: "p95" },
     ], duration),
-    chart("In flight", [
-      { key: "outstanding", className: "first", name: "running", area: true },
+    chart("Outstanding", [
+      { key: "outstanding", className: "first", name: "at replicas", area: true },
       { key: "queue_depth", className: "alarm", name: "in the queue", alarm: true },
     ], (value) => whole(value ?? 0)),
   ];

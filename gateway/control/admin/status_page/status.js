@@ -20,7 +20,7 @@ const Status = {
 };
 
 const totals = {
-  rate: tile("Requests", "per s"), running: tile("In flight"), queue: tile("In the queue"),
+  rate: tile("Requests", "per s"), running: tile("Outstanding"), queue: tile("In the queue"),
   errors: tile("Server errors", "per s"), clients: tile("Client connections"),
 };
 byId("totals").append(...Object.values(totals).map((each) => each.node));
