@@ -11,20 +11,21 @@ _LONGEST_CHARACTER = 4
 class Detokenizer:
     """Holds back what ends inside a character until the character is whole.
 
+    All of it, as tokenizers' `DecodeStream` does: a token of a space and half a character says nothing yet.
     Repeats vLLM's trap: when the prompt itself ends inside a character, the first text that comes out
     is the whole prompt's.
     """
 
-    __slots__ = ("_decoder", "_prefix")
+    __slots__ = ("_decoder", "_held")
 
     def __init__(self, prompt_ids: Sequence[int]) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None  # only while inside a character
-        self._prefix = ""
+        self._held = ""
         decoder = _decoder()
         decoder.decode(_bytes(prompt_ids[-_LONGEST_CHARACTER:]))
         if decoder.getstate()[0]:
             decoder.reset()
-            self._prefix = decoder.decode(_bytes(prompt_ids))
+            self._held = decoder.decode(_bytes(prompt_ids))
             self._decoder = decoder
 
     def feed(self, token: int) -> str:
@@ -35,11 +36,11 @@ class Detokenizer:
             if whole is not None:
                 return whole
             decoder = self._decoder = _decoder()
-        text = decoder.decode(TOKEN_BYTES[token])
-        if not decoder.getstate()[0]:
-            self._decoder = None
-        if text and self._prefix:
-            text, self._prefix = self._prefix + text, ""
+        self._held += decoder.decode(TOKEN_BYTES[token])
+        if decoder.getstate()[0]:
+            return ""
+        self._decoder = None
+        text, self._held = self._held, ""
         return text
 
 
