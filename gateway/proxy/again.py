@@ -11,6 +11,7 @@ from gateway.proxy.errors import (
     TotalTimeout,
 )
 from gateway.proxy.job import Job
+from gateway.proxy.lease import LiveReplica
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import Relay
 
@@ -32,8 +33,8 @@ def error_of(ended: Ended) -> GatewayError:
 class Again(Protocol):
     """Something that another replica may still put right."""
 
-    def go_on(self, job: Job) -> None:
-        """Another replica is about to be asked."""
+    async def go_on(self, job: Job, replica: LiveReplica) -> bool:
+        """That replica is about to be asked. False: it can't be, and nobody else is."""
         ...
 
     def give_up(self, job: Job) -> None:
@@ -48,9 +49,10 @@ class Unanswered:
         self._reason = reason
         self._error = error
 
-    def go_on(self, job: Job) -> None:
+    async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """Count the retry."""
         job.pool.meter.retry(self._reason)
+        return True
 
     def give_up(self, job: Job) -> None:
         """Raise the error."""
@@ -64,29 +66,14 @@ class HeldAnswer:
         self._reason = reason
         self._relay = relay
 
-    def go_on(self, job: Job) -> None:
+    async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """Count the retry; the answer is forgotten."""
         job.pool.meter.retry(self._reason)
+        return True
 
     def give_up(self, job: Job) -> None:
         """Let the client have the replica's own words."""
         self._relay.pass_held_on()
-
-
-class Interrupted:
-    """The client has part of a stream, and another replica can go on from there."""
-
-    def __init__(self, error: GatewayError, error_event: bytes = b"") -> None:
-        self._error = error
-        self._event = error_event or error.event()
-
-    def go_on(self, job: Job) -> None:
-        """Nothing to count before it is known how it ends."""
-
-    def give_up(self, job: Job) -> None:
-        """End the stream with an error event and without a proper end."""
-        job.pool.meter.resumed("no_replica")
-        break_off(job, self._error.message, self._event)
 
 
 def break_off(job: Job, detail: str, event: bytes) -> None:

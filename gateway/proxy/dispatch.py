@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from gateway.proxy.again import Again, HeldAnswer, Interrupted, Unanswered, break_off, error_of
+from gateway.proxy.again import Again, HeldAnswer, Unanswered, error_of
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.errors import (
     ClientGone,
@@ -13,18 +13,15 @@ from gateway.proxy.errors import (
     QueueFull,
     QueueTimeout,
 )
+from gateway.proxy.interruption import Interrupted, interruption
 from gateway.proxy.job import Job
 from gateway.proxy.lease import Lease, LiveReplica
 from gateway.proxy.live import LiveFleet
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import Relay
-from gateway.proxy.resume.request import closing_events, continuation
 from gateway.proxy.retry import RetryBudget, is_replica_fault, retry_reason
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream.connection import Connection
-
-_FINAL = frozenset((Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN))
-"""The request's own end: another replica would not change it."""
 
 
 class Dispatcher:
@@ -57,9 +54,8 @@ class Dispatcher:
 
     async def _elsewhere(self, job: Job, tried: set[str], again: Again | None) -> None:
         retries = self._fleet.snapshot.retries
-        while again is not None:
-            if len(tried) > retries.attempts:
-                again.give_up(job)
+        for _ in range(retries.attempts):
+            if again is None:
                 return
             try:
                 lease = await self._lease(job, tried)
@@ -73,9 +69,22 @@ class Dispatcher:
                 lease.release()
                 again.give_up(job)
                 return
-            again.go_on(job)
+            if not await self._prepare(again, job, lease):
+                again.give_up(job)
+                return
             with self._budget.retrying():
                 again = await self._one(job, lease, tried)
+        if again is not None:
+            again.give_up(job)
+
+    async def _prepare(self, again: Again, job: Job, lease: Lease) -> bool:
+        ready = False
+        try:
+            ready = await again.go_on(job, lease.replica)
+        finally:
+            if not ready:
+                lease.release()
+        return ready
 
     async def _lease(self, job: Job, tried: set[str]) -> Lease:
         started = time.monotonic()
@@ -111,7 +120,13 @@ class Dispatcher:
             return None
         if is_replica_fault(ended, relay.status):
             replica.failed(self._fleet.snapshot.ejection)
-        return self._begun(job, relay, ended) if job.answer.begun else self._unbegun(job, relay, ended)
+        if not job.answer.begun:
+            return self._unbegun(job, relay, ended)
+        went_on = relay.streaming and relay.last_data and ended.failure is not Failure.STARTED_OVER
+        if went_on and job.pool.all_tried(job.entry.upstream, tried):
+            # Replicas that are restarted one after the other: the first may be well again.
+            tried.intersection_update({replica.view.id})
+        return interruption(job, relay, ended)
 
     def _unbegun(self, job: Job, relay: Relay, ended: Ended) -> Again | None:
         """What follows a failure of which the client has seen nothing."""
@@ -127,33 +142,6 @@ class Dispatcher:
         if reason is not None:
             return Unanswered(reason, error)
         raise error
-
-    def _begun(self, job: Job, relay: Relay, ended: Ended) -> Again | None:
-        """What follows a failure in the middle of an answer."""
-        error = error_of(ended)
-        event = relay.error_event or error.event()
-        tape = job.tape
-        if not relay.streaming and tape is None:
-            break_off(job, ended.detail, b"")
-            return None
-        if tape is None or ended.failure in _FINAL:
-            job.pool.meter.resumed("off")
-            break_off(job, ended.detail, event)
-            return None
-        if tape.finished:
-            rest = closing_events(job.body, tape)
-        else:
-            rest = continuation(job.route.path, job.asked_body, tape)
-        if isinstance(rest, str):
-            job.pool.meter.resumed(rest)
-            break_off(job, ended.detail, event)
-            return None
-        if tape.finished:
-            job.answer.finish(rest)
-            job.pool.meter.resumed("resumed")
-            return None
-        job.body = rest
-        return Interrupted(error, relay.error_event)
 
     async def exchange(self, job: Job, replica: LiveReplica) -> Relay:
         """One request and its answer, on a kept connection if there is one, else on a new one.

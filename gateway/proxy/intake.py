@@ -1,6 +1,5 @@
 """From the bytes of a request to the pool that serves it."""
 
-from gateway.fleet.snapshot import ResumeMode
 from gateway.proxy.body import Body
 from gateway.proxy.errors import BadRequest, ModelNotFound
 from gateway.proxy.head import read_head, splice_model
@@ -9,7 +8,6 @@ from gateway.proxy.job import Job
 from gateway.proxy.live import LiveFleet, LivePool
 from gateway.proxy.multipart import ModelField, boundary_of
 from gateway.proxy.resume.memory import ResumeMemory
-from gateway.proxy.resume.request import with_token_ids
 from gateway.proxy.upload import Upload
 
 _SHOWN_NAME = 256  # of an unknown name in an error; clients have sent whole prompts as model names
@@ -33,10 +31,8 @@ class Intake:
         if name is not None and entry.upstream != name:
             data = splice_model(data, entry.upstream)
         # vLLM does not echo the prompt where it returns ids.
-        resumable = head.stream is True and not head.echo and job.route.resumable
-        if resumable and pool.view.resume is ResumeMode.EXACT:
-            data = with_token_ids(data)
-            job.tape = self._memory.tape(client_asked_for_ids=head.return_token_ids is True)
+        if head.stream is True and not head.echo and job.route.resumable:
+            data, job.tape = self._memory.tape_for(pool.view.resume, data, head.return_token_ids)
         if head.priority is not None or pool.view.priority_header is not None:
             job.priority = _priority(job.headers, pool, head.priority)
         job.destine(pool, entry, data)

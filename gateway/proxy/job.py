@@ -8,7 +8,7 @@ from gateway.proxy.front import ClientConnection
 from gateway.proxy.headers import RequestHeaders, request_head
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.live import LivePool
-from gateway.proxy.resume.tape import Tape
+from gateway.proxy.resume.recording import Recording
 from gateway.proxy.routes import Route
 from gateway.proxy.upload import Upload
 from gateway.telemetry.record import RequestRecord
@@ -31,7 +31,7 @@ class Job(RequestRecord):
     authorization: bytes = b""
     priority: int = 0
     upload: Upload | None = None
-    tape: Tape | None = None
+    tape: Recording | None = None
 
     def __init__(
         self, client: ClientConnection, answer: Answer, headers: RequestHeaders, request_id: str, target: str

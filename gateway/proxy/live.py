@@ -100,6 +100,10 @@ class LivePool:
         usable, _ = candidates.usable(self._board, time.monotonic(), self._rules.panic_threshold)
         return self._rules.cap is not None and any(r.id not in tried for r in usable)
 
+    def all_tried(self, upstream_name: str, tried: Collection[str]) -> bool:
+        """Whether no replica is up that was not tried."""
+        return all(replica.id in tried for replica in self.candidates(upstream_name).ready)
+
     def queued(self) -> int:
         """Requests waiting for this pool, over all workers."""
         return self._board.queued(self.view.slot)

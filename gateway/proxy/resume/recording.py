@@ -1,5 +1,6 @@
 """What both modes of resuming remember of a stream: how it began, how far it is, and that it is bounded."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,11 @@ TOOL_CALL = b'"tool_calls":[{'
 LOGPROBS = b'"logprobs":{'
 REASONING = b'"delta":{"reasoning'
 TEXT_OFFSET = b'"text_offset":['
+# Possessive: a pattern that may step back remembers every character of a long event.
+_TEXT = re.compile(rb'"(?:content|text)":"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _USAGE_EVENT = b'"choices":[],"usage":{'
+
+_STEP_BYTES = 1 << 10
 
 Account = Callable[[int], bool]
 """Asked before bytes are kept, told when they are given back (negative); False when there is no room."""
@@ -29,9 +34,17 @@ def events_of(data: bytes) -> list[bytes]:
     return [*events, rest] if rest else events
 
 
-def ends_in_cut_character(text: bytes) -> bool:
-    """Whether a text or an event says U+FFFD at the end of a string: half a character, as vLLM writes it."""
-    return b'\xef\xbf\xbd"' in text or b'\\ufffd"' in text
+def text_in(event: bytes) -> bytes:
+    """The text of an event, as the inside of a JSON string."""
+    found = _TEXT.search(event)
+    return b"" if found is None else found.group(1)
+
+
+def ends_in_cut_character(event: bytes) -> bool:
+    """Whether the text ends in U+FFFD: half a character, as vLLM writes it."""
+    if b'\xef\xbf\xbd"' not in event and b'\\ufffd"' not in event:  # nearly always
+        return False
+    return text_in(event).endswith((b"\xef\xbf\xbd", b"\\ufffd"))
 
 
 class Recording(ABC):
@@ -44,7 +57,7 @@ class Recording(ABC):
     """
 
     __slots__ = (
-        *("_account", "_kept_bytes", "_limit"),
+        *("_account", "_granted", "_limit", "_room"),
         *("asked", "calls_tool", "finished", "overflown", "prefix", "reasoning", "rejoin", "safe_event"),
         *("safe", "seen", "stuck", "usage_sent"),
     )
@@ -52,7 +65,7 @@ class Recording(ABC):
     def __init__(self, limit_bytes: int, account: Account) -> None:
         self._limit = limit_bytes
         self._account = account
-        self._kept_bytes = 0
+        self._granted = self._room = 0
         self.prefix = b""
         self.asked = 0
         self.seen = 0
@@ -82,19 +95,35 @@ class Recording(ABC):
 
     def close(self) -> None:
         """Give back what was kept."""
-        self._account(-self._kept_bytes)
-        self._kept_bytes = 0
+        self._account(-self._granted)
+        self._granted = self._room = 0
 
     def _keep(self, size: int) -> bool:
+        """Whether so many more bytes may be kept."""
+        self._room -= size
+        return self._room >= 0 or self._grow()
+
+    def _grow(self) -> bool:
+        """Get room for what is lacking, and some more, so that this is not asked for every token."""
         if self.overflown:
             return False
-        if self._kept_bytes + size > self._limit or not self._account(size):
-            self.overflown = True
-            self.close()
-            self._forget()
-            return False
-        self._kept_bytes += size
-        return True
+        more = min(max(-self._room, _STEP_BYTES), self._limit - self._granted)
+        if more >= -self._room and self._account(more):
+            self._granted += more
+            self._room += more
+            return True
+        self.overflown = True
+        self.close()
+        self._forget()
+        return False
+
+    def _cut_refusal(self) -> Refusal | None:
+        """Why the stream can't be continued from just here."""
+        if self.calls_tool:
+            return "tool_call"
+        if self.reasoning:
+            return "reasoning"
+        return "partial_character" if self.stuck else None
 
     @abstractmethod
     def _record(self, data: bytes) -> bytes: ...

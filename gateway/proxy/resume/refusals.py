@@ -25,8 +25,10 @@ _UNSUPPORTED = (
 
 def refusal_of(document: Document, *, exact: bool) -> Refusal | None:
     """Why an answer to this request is not continued, from ids (`exact`) or from text; None when it is."""
-    rules = (*_RULES, *(_EXACT_RULES if exact else _TEXT_RULES))
-    return next((label for label, applies in rules if applies(document)), None)
+    refusal = next((label for label, applies in _RULES if applies(document)), None)
+    if refusal is None and exact and _has_more_than_text(document):
+        return "unsupported_request"
+    return refusal
 
 
 def has_several_choices(document: Document) -> bool:
@@ -53,11 +55,6 @@ def _has_more_than_text(document: Document) -> bool:
     return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)
 
 
-def _shows_tokens(document: Document) -> bool:
-    shown = document.get("logprobs") not in (None, False) or document.get("return_token_ids")
-    return bool(shown or document.get("include_stop_str_in_output"))
-
-
 Rule = tuple[Refusal, Callable[[Document], bool]]
 
 _RULES: tuple[Rule, ...] = (
@@ -68,15 +65,7 @@ _RULES: tuple[Rule, ...] = (
     ("penalties", lambda d: bool(d.get("presence_penalty") or d.get("frequency_penalty"))),
     # The grammar starts anew.
     ("structured_output", _is_structured),
-    ("unsupported_request", lambda d: any(d.get(key) for key in _UNSUPPORTED)),
-)
-_EXACT_RULES: tuple[Rule, ...] = (
-    # One that lies across the cut would be missed, and the text lags behind the ids.
+    # One that lies across the cut would be missed, and the text lags behind the tokens by an unknown number.
     ("stop_strings", lambda d: bool(d.get("stop"))),
-    ("unsupported_request", _has_more_than_text),
-)
-_TEXT_RULES: tuple[Rule, ...] = (
-    # vLLM holds back one character less than the longest of them, so that none begins in text that was sent;
-    # but tokens held back are made again, and nothing is held back where a stop string belongs to the output.
-    ("stop_strings", lambda d: bool(d.get("stop")) and _shows_tokens(d)),
+    ("unsupported_request", lambda d: any(d.get(key) for key in _UNSUPPORTED)),
 )

@@ -61,8 +61,9 @@ def closing_events(body: bytes, tape: Recording) -> bytes | Refusal:
     if has_several_choices(document):
         return "several_choices"
     done = b"data: [DONE]\n\n"
-    options = document.get("stream_options") or {}
-    if not options.get("include_usage") or tape.usage_sent or not tape.asked:
+    options = document.get("stream_options")
+    wanted = isinstance(options, dict) and options.get("include_usage")
+    if not wanted or tape.usage_sent or not tape.asked:
         return done
     usage = {
         "prompt_tokens": tape.asked,
@@ -75,8 +76,10 @@ def closing_events(body: bytes, tape: Recording) -> bytes | Refusal:
 def _document(body: bytes) -> dict[str, Any] | None:
     """The request, unless it holds what only vLLM's more lenient reading makes sense of."""
     try:
-        document: dict[str, Any] = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
         return None
     is_plain = all(isinstance(document.get(key), int | None) for key in (*_LIMITS, "min_tokens"))
     return document if is_plain else None

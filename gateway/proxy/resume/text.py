@@ -20,14 +20,13 @@ from gateway.proxy.resume.recording import (
     Refusal,
     ends_in_cut_character,
     events_of,
+    text_in,
 )
 from gateway.proxy.resume.rejoin import Rejoin, text_length
 
 _CHOICE = b'"choices":[{'
 _ROLE = b'"delta":{"role":'
 _SHOWN_IDS = b'"token_ids":['
-# Possessive: a pattern that may step back remembers every character of a long event.
-_TEXT = re.compile(rb'"(?:content|text)":("(?:[^"\\]++|\\.)*+")', re.DOTALL)
 _USAGE = re.compile(rb'"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)')
 
 
@@ -46,11 +45,7 @@ class TextTape(Recording):
             return "buffer_full"
         if not self.prefix:
             return "unsupported_request"
-        if self.stuck:
-            return "partial_character"
-        if self.reasoning:
-            return "reasoning"
-        return "tool_call" if self.calls_tool else None
+        return self._cut_refusal()
 
     def extend(self, document: dict[str, Any], path: str) -> Refusal | None:
         """Put the text behind the prompt, or into a last message that is to be continued."""
@@ -84,8 +79,7 @@ class TextTape(Recording):
             self.seen += 1  # an event is one token, unless vLLM had no time to send each by itself
         if counts := _USAGE.search(event):
             self.asked, self.seen = map(int, counts.groups())
-        found = _TEXT.search(event)
-        if found is not None and len(text := found.group(1)) > len('""'):
+        if text := text_in(event):
             self._take_text(text, event)
         else:
             # The next replica will make its tokens again: what the client has of them must be nothing.
@@ -96,12 +90,12 @@ class TextTape(Recording):
         self.finished = self.finished or FINISH in event
 
     def _take_text(self, text: bytes, event: bytes) -> None:
-        self.stuck = ends_in_cut_character(text)
+        self.stuck = ends_in_cut_character(event)
         self.safe = self.seen
         if TEXT_OFFSET in event:
             self.safe_event = event
-        if self._keep(len(text) - 2):
-            self.text += text[1:-1]
+        if self._keep(len(text)):
+            self.text += text
 
 
 def _extend_prompt(document: dict[str, Any], text: str) -> Refusal | None:

@@ -1,0 +1,301 @@
+"""What a tape keeps of a stream, what it hides of it, and what it gives back."""
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.fleet.snapshot import ResumeMode
+from gateway.proxy.resume import tape as tape_module
+from gateway.proxy.resume.memory import ResumeMemory
+from gateway.proxy.resume.recording import Recording
+from gateway.proxy.resume.request import closing_events, continuation, with_token_ids
+from gateway.proxy.resume.tape import Tape
+from gateway.proxy.resume.text import TextTape
+from gateway.telemetry.families import RESUME_BUFFER
+from gateway.telemetry.layout import Layout
+from gateway.telemetry.meters import WorkerMeter
+from gateway.telemetry.scoreboard import Scoreboard
+from gateway.telemetry.sums import read
+from tests.unit.proxy.simulated_events import (
+    CHAT,
+    COMPLETIONS,
+    events_of_stream,
+    request_body,
+    split,
+    text_of,
+)
+
+USAGE = {"include_usage": True}
+
+
+def played(tape: Recording, body: bytes, path: str = CHAT, upto: int | None = None) -> list[bytes]:
+    """The tape after so many events of the answer, each in a read of its own; what the client saw of them."""
+    asked = with_token_ids(body) if isinstance(tape, Tape) else body
+    return [tape.edit(event) for event in events_of_stream(path, asked)[:upto]]
+
+
+def exact(limit: int = 1 << 20, *, shown: bool = False) -> Tape:
+    return Tape(limit, lambda _: True, client_asked_for_ids=shown)
+
+
+# -- bounds --
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("limit", [0, 1, 9, 30])
+@pytest.mark.parametrize("make", [exact, lambda limit: TextTape(limit, lambda _: True)])
+def test_a_stream_that_outgrows_its_bound_is_shown_as_before_and_not_continued(
+    make: type[Recording], limit: int, path: str
+) -> None:
+    body = request_body(path, "hi", max_tokens=20, stream_options=USAGE)
+    tape = make(limit)  # type: ignore[call-arg]
+    assert played(tape, body, path) == events_of_stream(path, body)
+    assert tape.overflown
+    assert continuation(path, body, tape) == "buffer_full"
+
+
+def test_counts_go_on_behind_the_bound_so_that_an_end_can_still_be_sent() -> None:
+    body = request_body(CHAT, "hi", max_tokens=20, stream_options=USAGE)
+    tape = exact(5)
+    events = played(tape, body)
+    closing = closing_events(body, tape)
+    assert isinstance(closing, bytes)
+    tape_without_end = exact(5)
+    played(tape_without_end, body, upto=len(events) - 2)
+    ending = closing_events(body, tape_without_end)
+    assert isinstance(ending, bytes)
+    usage = orjson.loads(split(ending)[0][6:])["usage"]
+    assert usage == orjson.loads(events[-2][6:])["usage"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([ResumeMode.EXACT, ResumeMode.TEXT]), st.integers(1, 30)), max_size=8)
+)
+def test_all_tapes_together_stay_below_the_worker_s_bound_and_give_all_of_it_back(
+    streams: list[tuple[ResumeMode, int]],
+) -> None:
+    board = Scoreboard.create(Layout(workers=1, pools=1, replicas=1))
+    memory = ResumeMemory(60, 150, WorkerMeter(board, 0))
+    tapes = []
+    for mode, tokens in streams:
+        body = request_body(CHAT, "hi", max_tokens=tokens)
+        asked, tape = memory.tape_for(mode, body, None)
+        assert tape is not None
+        tapes.append(tape)
+        for event in events_of_stream(CHAT, asked):
+            tape.edit(event)
+            assert kept(board) <= 150
+    for tape in tapes:
+        tape.close()
+    assert kept(board) == 0
+    board.close()
+
+
+def kept(board: Scoreboard) -> int:
+    return sum(cells[0] for cells in read(board, 1, 1).workers(RESUME_BUFFER))
+
+
+def test_without_resuming_nothing_is_kept_or_asked_for() -> None:
+    board = Scoreboard.create(Layout(workers=1, pools=1, replicas=1))
+    memory = ResumeMemory(60, 150, WorkerMeter(board, 0))
+    body = request_body(CHAT, "hi")
+    assert memory.tape_for(ResumeMode.OFF, body, None) == (body, None)
+    assert memory.tape_for(ResumeMode.TEXT, body, None)[0] == body
+    assert memory.tape_for(ResumeMode.EXACT, body, None)[0] == with_token_ids(body)
+    board.close()
+
+
+@pytest.mark.parametrize("wish", [True, 1, "true", [], {}])
+def test_a_request_that_says_itself_whether_it_wants_ids_is_not_changed(wish: object) -> None:
+    board = Scoreboard.create(Layout(workers=1, pools=1, replicas=1))
+    memory = ResumeMemory(600, 1500, WorkerMeter(board, 0))
+    body = request_body(CHAT, "hi", return_token_ids=wish)
+    asked, tape = memory.tape_for(ResumeMode.EXACT, body, wish)
+    assert asked == body
+    assert (tape is None) is not (wish is True)
+    board.close()
+
+
+# -- what the client sees --
+
+
+def test_ids_inside_a_text_are_text() -> None:
+    """What looks like ids in a prompt comes back in an answer with its quotes escaped."""
+    head = b'data: {"id":"c","object":"text_completion","created":1,"model":"m",'
+    text = head + b'"choices":[{"index":0,"text":"\\"token_ids\\":[1,2]","token_ids":[7]}]}\n\n'
+    tape = exact()
+    assert tape.edit(text) == text.replace(b'"token_ids":[7]', b'"token_ids":null')
+    assert tape.tokens == b"7"
+
+
+def test_text_that_looks_like_the_beginning_of_an_event_is_text() -> None:
+    head = b'data: {"id":"c","object":"text_completion","created":1,"model":"m",'
+    first = head + b'"choices":[{"index":0,"text":"a","token_ids":[7],"prompt_token_ids":[1]}]}\n\n'
+    second = head + b'"choices":[{"index":0,"text":"data: \\"text\\":\\"\\"","token_ids":[8]}]}\n\n'
+    tape = exact()
+    tape.edit(first + second)
+    assert (tape.safe, tape.seen) == (2, 2)
+
+
+def test_an_event_cut_at_its_limit_passes_as_it_is() -> None:
+    tape = exact()
+    assert (
+        tape.edit(b'data: {"id":"c","choices":[{"index":0,"text":"')
+        == b'data: {"id":"c","choices":[{"index":0,"text":"'
+    )
+    assert tape.edit(b'"}]}\n\n') == b'"}]}\n\n'
+
+
+# -- what is refused --
+
+HEAD = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m",'
+
+
+def delta(inside: bytes, ids: bytes) -> bytes:
+    choice = b'{"index":0,"delta":{%b},"logprobs":null,"finish_reason":null,"token_ids":[%b]}' % (inside, ids)
+    return HEAD + b'"choices":[%b]}\n\n' % choice
+
+
+ROLE = (
+    HEAD + b'"choices":[{"index":0,"delta":{"role":"assistant","content":""}}],"prompt_token_ids":[1,2]}\n\n'
+)
+
+
+@pytest.mark.parametrize("make", [exact, lambda: TextTape(1 << 20, lambda _: True)])
+@pytest.mark.parametrize(
+    ("events", "label"),
+    [
+        ((delta(b'"content":"a\xef\xbf\xbd"', b"3"),), "partial_character"),
+        ((delta(b'"content":"a\\ufffd"', b"3"),), "partial_character"),
+        ((delta(b'"tool_calls":[{"index":0}]', b"3"), delta(b'"content":"b"', b"4")), "tool_call"),
+        ((delta(b'"reasoning":"hm"', b"3"),), "reasoning"),
+    ],
+)
+def test_what_a_stream_says_can_rule_out_its_continuation(
+    make: type[Recording], events: tuple[bytes, ...], label: str
+) -> None:
+    tape = make()  # type: ignore[call-arg]
+    for event in (ROLE, *events):
+        tape.edit(event)
+    assert continuation(CHAT, request_body(CHAT, "hi"), tape) == label
+
+
+def test_a_character_that_is_whole_again_is_no_hindrance() -> None:
+    tape = exact()
+    for event in (ROLE, delta(b'"content":"a\xef\xbf\xbd"', b"3"), delta(b'"content":"b"', b"4")):
+        tape.edit(event)
+    assert isinstance(continuation(CHAT, request_body(CHAT, "hi"), tape), bytes)
+
+
+def test_half_a_character_among_the_logprobs_is_no_hindrance() -> None:
+    tape = exact()
+    tape.edit(ROLE)
+    said = b'"logprobs":{"content":[{"token":"\xef\xbf\xbd","top_logprobs":[]}]}'
+    tape.edit(delta(b'"content":"a"', b"3").replace(b'"logprobs":null', said))
+    assert tape.safe == 1
+    assert not tape.stuck
+
+
+def test_what_follows_the_reasoning_can_be_continued_from_ids_but_not_from_text() -> None:
+    events = (ROLE, delta(b'"reasoning":"hm"', b"3"), delta(b'"content":"b"', b"4"))
+    tape, text = exact(), TextTape(1 << 20, lambda _: True)
+    for event in events:
+        tape.edit(event)
+        text.edit(event)
+    assert isinstance(continuation(CHAT, request_body(CHAT, "hi"), tape), bytes)
+    assert continuation(CHAT, request_body(CHAT, "hi"), text) == "reasoning"
+
+
+def test_ids_that_the_client_has_are_not_made_again() -> None:
+    tape = exact(shown=True)
+    for event in (ROLE, delta(b'"content":"a"', b"3"), delta(b'"content":""', b"4")):
+        tape.edit(event)
+    assert continuation(CHAT, request_body(CHAT, "hi"), tape) == "partial_character"
+
+
+def test_events_without_the_usual_beginning_are_not_continued() -> None:
+    for tape in (exact(), TextTape(1 << 20, lambda _: True)):
+        tape.edit(b'data: {"choices":[{"index":0,"text":"a","token_ids":[1],"prompt_token_ids":[1]}]}\n\n')
+        assert isinstance(continuation(COMPLETIONS, request_body(COMPLETIONS, "hi"), tape), str)
+
+
+# -- going back --
+
+
+def test_tokens_that_have_no_text_yet_can_be_taken_back_one_by_one() -> None:
+    tape = exact()
+    for event in (ROLE, delta(b'"content":"a"', b"3"), delta(b'"content":"b"', b"44,555,6")):
+        tape.edit(event)
+    assert tape.merged
+    assert tape.last_ids(2) == [b"555", b"6"]
+    tape.take_back([b"555", b"6"])
+    more = continuation(CHAT, request_body(CHAT, "hi", max_tokens=9), tape)
+    assert isinstance(more, bytes)
+    document = orjson.loads(more)
+    assert document["kv_transfer_params"]["prompt_token_ids"] == [1, 2, 3, 44]
+    assert document["max_tokens"] == 7
+    assert (bytes(tape.tokens), tape.seen) == (b"3,44", 2)
+    assert not tape.merged
+
+
+def test_all_tokens_can_be_taken_back() -> None:
+    tape = exact()
+    tape.edit(ROLE)
+    tape.edit(delta(b'"content":"b"', b"44,5"))
+    tape.take_back(tape.last_ids(9))
+    more = continuation(CHAT, request_body(CHAT, "hi"), tape)
+    assert isinstance(more, bytes)
+    assert orjson.loads(more)["kv_transfer_params"]["prompt_token_ids"] == [1, 2]
+    assert tape.tokens == b""
+
+
+def test_in_mode_text_tokens_are_counted_by_events_where_usage_does_not_tell() -> None:
+    body = request_body(COMPLETIONS, "hi", max_tokens=9)
+    tape = TextTape(1 << 20, lambda _: True)
+    seen = played(tape, body, COMPLETIONS, upto=5)
+    assert tape.seen == 5
+    assert orjson.loads(b'"' + tape.text + b'"') == text_of(seen)
+    more = continuation(COMPLETIONS, body, tape)
+    assert isinstance(more, bytes)
+    assert orjson.loads(more)["prompt"] == "hi" + text_of(seen)
+    assert orjson.loads(more)["max_tokens"] == 4
+
+
+def test_in_mode_text_half_of_a_surrogate_pair_is_not_continued() -> None:
+    tape = TextTape(1 << 20, lambda _: True)
+    tape.edit(ROLE)
+    tape.edit(delta(b'"content":"\\ud83d"', b"3"))
+    assert continuation(CHAT, request_body(CHAT, "hi"), tape) == "partial_character"
+
+
+def test_in_mode_text_a_stream_without_text_begins_anew() -> None:
+    tape = TextTape(1 << 20, lambda _: True)
+    tape.edit(ROLE)
+    body = request_body(CHAT, "hi", max_tokens=3)
+    assert continuation(CHAT, body, tape) == body
+
+
+# -- the short way --
+
+TEXTS = st.text(st.sampled_from('ab "\\\ufffd\u00fd\n{}[]:,😀'), max_size=4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.lists(st.integers(0, 300), max_size=3)), max_size=6), st.booleans())
+def test_the_short_way_past_plain_events_ends_where_the_long_one_does(
+    said: list[tuple[str, list[int]]],
+    shown: bool,  # noqa: FBT001
+) -> None:
+    events = [ROLE]
+    for text, ids in said:
+        inside = b'"content":' + orjson.dumps(text)
+        events.append(delta(inside, b",".join(b"%d" % each for each in ids)))
+    short, long = exact(shown=shown), exact(shown=shown)
+    seen = [short.edit(event) for event in events]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape_module, "_is_plain", lambda *_: False)
+        assert [long.edit(event) for event in events] == seen
+    for name in ("safe", "seen", "stuck", "merged", "reasoning", "tokens", "_safe_end"):
+        assert getattr(short, name) == getattr(long, name), name
