@@ -19,7 +19,7 @@ from gateway.proxy.lease import Lease, LiveReplica
 from gateway.proxy.live import LiveFleet
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import Relay
-from gateway.proxy.retry import RetryBudget, is_replica_fault, retry_reason
+from gateway.proxy.retry import RetryBudget, is_error_of_replica, is_replica_fault, retry_reason
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream.connection import Connection
 
@@ -114,7 +114,10 @@ class Dispatcher:
         job.stream = relay.streaming
         job.first_byte_at = job.first_byte_at or relay.first_byte_at
         if ended.failure is None:
-            replica.succeeded()
+            if is_error_of_replica(relay.status):
+                replica.failed(self._fleet.snapshot.ejection)
+            else:
+                replica.succeeded()
             if job.tape is not None and job.tape.rejoin is not None:
                 job.pool.meter.resumed("resumed")
             return None

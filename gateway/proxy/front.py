@@ -80,13 +80,14 @@ class Listener(Protocol):
 class ClientConnection(web.RequestHandler):
     """One client connection. Whoever answers its current request is its `listener`."""
 
-    __slots__ = ("_counted", "address", "listener", "loop")
+    __slots__ = ("_counted", "_server", "address", "listener", "loop")
 
     def __init__(self, server: "FrontServer", **options: Any) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(server, loop=self.loop, **options)
         self.listener: Listener | None = None
         self._counted = server.meter
+        self._server = server
         self.address = ""
 
     def listen(self, listener: Listener | None) -> None:
@@ -125,12 +126,14 @@ class ClientConnection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._counted.clients(+1)
+        self._server.open += 1
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else str(peer or "")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._counted.clients(-1)
+        self._server.open -= 1
         super().connection_lost(exc)
         if self.listener is not None:
             self.listener.client_gone()
@@ -173,6 +176,13 @@ class ClientConnection(web.RequestHandler):
         return AlreadySent(keep_alive=False)
 
 
+class RefusedConnection(asyncio.Protocol):
+    """One connection too many: closed at once, before it costs anything."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class FrontServer(web.Server):
     """Makes a `ClientConnection` for each accepted socket, up to a number of them."""
 
@@ -180,12 +190,17 @@ class FrontServer(web.Server):
         self,
         handler: Handler,
         meter: WorkerMeter,
+        limit: int,
         **options: Any,
     ) -> None:
         super().__init__(handler, request_factory=Incoming)  # type: ignore[arg-type]  # it makes `Incoming`
         self.meter = meter
+        self.open = 0
+        self._limit = limit
         self._options = options
 
-    def __call__(self) -> ClientConnection:
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # one too many is not served at all
         """One connection's protocol (the protocol factory of `loop.create_server`)."""
+        if self.open >= self._limit:
+            return RefusedConnection()
         return ClientConnection(self, **self._options)

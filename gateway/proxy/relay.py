@@ -34,6 +34,7 @@ class Relay:
         "_answer",
         "_carry",
         "_connection",
+        "_done",
         "_ends",
         "_headers",
         "_held",
@@ -74,6 +75,7 @@ class Relay:
         self.status = 0
         self.reason = b""
         self.streaming = False
+        self._done = False
         self.error_event = b""
         self.last_data = b""
 
@@ -206,13 +208,16 @@ class Relay:
         if self._carry or not data.endswith(b"\n\n"):
             # Half an event at the end of a stream that has an end marker is what was cut off.
             data, self._carry = whole_events(self._carry + data, everything=complete and not self._ends)
-        if data:
+        if self._done:
+            data = b""  # nothing belongs behind the end marker
+        elif data:
             if self._last_event:
                 self._meter.itl.observe(self.last_progress - self._last_event)
             self._last_event = self.last_progress
             if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
                 return
             self.last_data = data
+            self._done = data.endswith(self._ends)
             if self._tape is not None:
                 data = self._edited(data)
             if data and not complete:

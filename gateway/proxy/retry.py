@@ -41,13 +41,18 @@ def retry_reason(ended: Ended, status: int, held_body: bytes) -> str | None:
 
 
 def is_replica_fault(ended: Ended, status: int) -> bool:
-    """Whether the attempt counts against the replica: broken answers and 5xx, never 4xx, 429 or 501.
+    """Whether a failed attempt counts against the replica.
 
     One that is too old to continue an answer is well all the same.
     """
     if ended.failure is Failure.STATUS:
-        return status >= 500 and status != 501  # noqa: PLR2004
+        return is_error_of_replica(status)
     return ended.failure not in {None, Failure.TOTAL_TIMEOUT, Failure.SHUTDOWN, Failure.STARTED_OVER}
+
+
+def is_error_of_replica(status: int) -> bool:
+    """5xx count against a replica; 4xx, 429 and 501 (not implemented) say nothing about its health."""
+    return status >= 500 and status != 501  # noqa: PLR2004
 
 
 class RetryBudget:

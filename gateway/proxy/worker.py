@@ -63,7 +63,8 @@ class Worker:
         dispatcher = make(self._fleet, self._deadlines)
         self._gateway = Gateway(boot.settings, self._fleet, dispatcher, self._meter, self._observer())
         handle = self._gateway.handle if self._traced is None else self._traced.handler(self._gateway.handle)
-        self._front = FrontServer(handle, self._meter, **_server_options(boot.settings))
+        limit = boot.settings.connections
+        self._front = FrontServer(handle, self._meter, limit, **_server_options(boot.settings))
         self._stopping = asyncio.Event()
         self._grace_s = boot.settings.shutdown_grace_s
         self._finishing: asyncio.Timeout | None = None

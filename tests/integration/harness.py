@@ -111,7 +111,7 @@ class DataPlane:
         self.fleet = LiveFleet(board, number, Random(number))
         self.deadlines = Deadlines()
         self.gateway = Gateway(settings, self.fleet, Dispatcher(self.fleet, self.deadlines), meter, observer)
-        self.front = FrontServer(self.gateway.handle, meter, **_server_options(settings))
+        self.front = FrontServer(self.gateway.handle, meter, settings.connections, **_server_options(settings))
         self.port = 0
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None

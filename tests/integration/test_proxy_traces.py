@@ -43,7 +43,7 @@ class TracedFront(Front):
         dispatcher = self.traced.dispatcher(plane.fleet, plane.deadlines)
         plane.gateway = Gateway(settings, plane.fleet, dispatcher, meter, self.traced.conclude)
         handle = self.traced.handler(plane.gateway.handle)
-        plane.front = FrontServer(handle, meter, **_server_options(settings))
+        plane.front = FrontServer(handle, meter, settings.connections, **_server_options(settings))
 
 
 @asynccontextmanager
