@@ -28,7 +28,8 @@ class Gpu(Section):
     name: Text = "GPU"
     """What to call it in plans, e.g. H100."""
     memory: PositiveSize
-    """Its whole memory, in bytes, as the driver states it (nvidia-smi's total)."""
+    """Its whole memory, in bytes, as CUDA counts it: 79.19GiB for an H100 80GB, a little less than
+    nvidia-smi's total. For a cpu: the share of the RAM that servers may use."""
     kind: Literal["cuda", "cpu"] = "cuda"
     """cuda: a GPU. cpu: main memory, for vLLM's CPU build."""
 
@@ -53,7 +54,7 @@ class Launch(Section):
     kv_cache: PositiveSize | None = None
     """Exact size of the KV cache per GPU, in bytes. Not together with concurrency."""
     max_num_seqs: Count | None = None
-    """Most requests in one batch. Nothing: vLLM's default."""
+    """Most requests in one batch. Nothing: four for each of `concurrency`, 32 to 256; 256 without it."""
     max_num_batched_tokens: Count | None = None
     """Most tokens in one step. Nothing: vLLM's default."""
     kv_cache_dtype: Text = "auto"
@@ -67,7 +68,7 @@ class Launch(Section):
     adapters: Entries[Name, Text] = Field(default_factory=dict)
     """LoRA adapters: name to folder or id."""
     max_loras: Count | None = None
-    """Different adapters in one batch. Nothing: vLLM's default."""
+    """Different adapters in one batch. Nothing: all that are listed here, 4 at most."""
     max_lora_rank: Count | None = None
     """Largest rank of an adapter. Nothing: as the adapters need."""
     args: Items[Word] = ()

@@ -27,6 +27,7 @@ from gateway.config.values import (
     Route,
     Section,
     Switch,
+    Version,
 )
 
 
@@ -161,6 +162,9 @@ class Config(Section):
     """Devices to plan for. Nothing: what the machine has."""
     vllm_command: Command = ("vllm",)
     """Command that runs vLLM: a list of words, or one string split as a shell would."""
+    vllm_version: Version | None = None
+    """Its version, in quotes. Nothing: told from the command's own environment; a container can't be looked
+    into."""
     launch_dir: FilePath = Path(".vllm-gateway")
     """Folder for launched servers' logs and calibration; relative to the configuration file's folder."""
 

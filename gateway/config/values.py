@@ -18,6 +18,7 @@ LONGEST_NAME_BYTES = 256
 """Model names travel in headers, logs and metric labels; real ones stay far below."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VERSION = re.compile(r"\d+\.\d+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
 _ROUTE = re.compile(r"/[!$%&'()*+,./:;=@_~0-9A-Za-z-]*")  # RFC 3986, 3.3: path-absolute, no query
 
@@ -63,6 +64,15 @@ def _name(value: object) -> str:
     if len(name.encode()) > LONGEST_NAME_BYTES:
         raise Invalid(f"the name {shown(name)} is longer than {LONGEST_NAME_BYTES} bytes")
     return name
+
+
+def _version(value: object) -> str:
+    """A release of vLLM. YAML reads a bare 0.10 as the number 0.1, so it must be text."""
+    if not isinstance(value, str):
+        raise Invalid(f"{shown(value)} is not text", "put the version in quotes: '0.32.0'")
+    if not _VERSION.match(value):
+        raise Invalid(f"{shown(value)} is not a version", "write '0.32.0'")
+    return value
 
 
 def _env_name(value: object) -> str:
@@ -147,6 +157,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 Word = Annotated[str, BeforeValidator(_word), WithJsonSchema({"type": ["string", "number"]})]
 Name = Annotated[str, BeforeValidator(_name)]
 EnvName = Annotated[str, BeforeValidator(_env_name)]
+Version = Annotated[str, BeforeValidator(_version)]
 HeaderName = Annotated[str, BeforeValidator(_header_name)]
 Route = Annotated[str, BeforeValidator(_route)]
 FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string"})]

@@ -69,7 +69,8 @@ def requests_of(
         PlanningError: nothing is to be launched, or a model's files are missing or not modelled.
     """
     requests: list[InstanceRequest] = []
-    installed = installed_version(config.vllm_command, environ)
+    said = parse_version(config.vllm_version or "")
+    installed = said or installed_version(config.vllm_command, environ)
     for name, model in config.models.items():
         if model.launch is None:
             continue

@@ -173,5 +173,6 @@ def test_the_defaults_are_these() -> None:
         "tracing": {"otlp_endpoint": None, "sample": 1.0},
         "gpus": None,
         "vllm_command": ["vllm"],
+        "vllm_version": None,
         "launch_dir": ".vllm-gateway",
     }
