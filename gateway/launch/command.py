@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from gateway.launch.memory.device import DeviceKind
 from gateway.launch.memory.model import Task
 from gateway.launch.memory.versions import Version
-from gateway.launch.placement.demand import lora_slots
 from gateway.launch.plan import Plan, PlannedInstance
 
 FIRST_PORT = 8101
@@ -119,7 +118,7 @@ def _model_flags(planned: PlannedInstance) -> Iterator[str]:
 
 
 def _lora_flags(planned: PlannedInstance) -> Iterator[str]:
-    slots = lora_slots(planned.request)
+    slots = planned.budget.shape.lora
     if slots is None:
         return
     yield from ("--enable-lora", "--max-loras", str(slots.max_loras), "--max-lora-rank", str(slots.rank))

@@ -185,7 +185,7 @@ def _shape(request: InstanceRequest, tp: int, device: Device) -> Shape:
         kv_cache_dtype=request.kv_cache_dtype,
         dtype=request.dtype,
         enforce_eager=request.enforce_eager,
-        lora=lora_slots(request),
+        lora=lora_slots(request, device.kind),
         task=request.task,
         prefix_caching=_prefix_caching(request.args),
         block_tokens=_block_tokens(request.args),
@@ -193,11 +193,17 @@ def _shape(request: InstanceRequest, tp: int, device: Device) -> Shape:
     )
 
 
-def lora_slots(request: InstanceRequest) -> LoraSlots | None:
-    """The LoRA slots that vLLM will allocate; None without adapters."""
+def lora_slots(request: InstanceRequest, kind: DeviceKind) -> LoraSlots | None:
+    """The LoRA slots that vLLM will allocate; None without adapters.
+
+    On the CPU one more than adapters: for requests without an adapter vLLM 0.32 reads the last slot there
+    (index -1 in `lora/ops/torch_ops`), so their answers are right only while it is empty.
+    """
     if not request.adapters and request.max_loras is None:
         return None
     loras = request.max_loras or max(_DEFAULT_LORAS, len(request.adapters))
+    if kind is DeviceKind.CPU:
+        loras = max(loras, len(request.adapters) + 1)
     return LoraSlots(loras, slot_rank(request.max_lora_rank or _DEFAULT_RANK))
 
 
