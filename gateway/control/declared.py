@@ -107,6 +107,12 @@ def remarks_on(config: Config, secrets: Secrets) -> Iterator[str]:
         )
 
 
+def launch_orders(config: Config) -> object:
+    """What the servers that `up` starts depend on: equal for configurations that launch the same."""
+    launches = {name: (model.launch, model.served_name) for name, model in config.models.items()}
+    return launches, config.gpus, config.vllm_command, config.vllm_version, config.launch_dir
+
+
 def settings_of(config: Config, secrets: Secrets) -> Settings:
     """What workers are told at their start and keep until they are started again.
 

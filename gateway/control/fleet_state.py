@@ -56,7 +56,7 @@ class FleetState:
         self.snapshot = Snapshot(number=0)
         self.warnings: tuple[str, ...] = ()
         self.judged = asyncio.Event()
-        """Set once every replica has had its first verdict."""
+        """Set once every replica has had its first verdict, but for those that are being launched."""
 
     # -- reading --
 
@@ -124,7 +124,7 @@ class FleetState:
         """A replica that was not up answered its probe, and its models were read: up, in one step."""
         if (known := self._known.get(url)) is None:
             return
-        if known.seen.health.state in {State.REFUSED, State.FAILING}:
+        if known.seen.health.state in {State.REFUSED, State.FAILING, State.STARTING}:
             # It was restarted, or it says itself that it is well again: old failures say nothing now.
             self._set_marks(url, Marks())
             known = replace(known, seen=replace(known.seen, hung=False))
@@ -142,8 +142,31 @@ class FleetState:
         if (known := self._known.get(url)) is not None:
             self._known[url] = replace(known, engine=engine)
 
+    def loading(self, url: str, doing: str) -> None:
+        """A launched server is being started, first or again. Until it answers, refusals say nothing."""
+        if (known := self._known.get(url)) is not None:
+            before = known.seen.health
+            starting = before.state is State.STARTING
+            self._known[url] = self._with_health(
+                known, Health(since=before.since if starting else self._now(), reason=doing)
+            )
+            if not starting:
+                self._changed()
+
+    def given_up(self, url: str, why: str) -> None:
+        """A launched server will not be started again."""
+        if (known := self._known.get(url)) is not None:
+            self._known[url] = self._with_health(known, Health(State.REFUSED, self._now(), why))
+            self._changed()
+
+    def _with_health(self, known: Known, health: Health) -> Known:
+        return replace(known, seen=replace(known.seen, health=health), engine=None)
+
     def _judge(self, url: str, known: Known, outcome: Outcome) -> None:
         before = known.seen.health
+        launched = known.seen.owner is Owner.LAUNCHED
+        if launched and before.state is State.STARTING and outcome.probe is not Probe.OK:
+            return  # whoever launched it knows more
         health = observe(before, outcome.probe, outcome.detail, self._now(), self._plan.fall)
         latency_s = outcome.latency_s if outcome.probe is Probe.OK else known.latency_s
         engine = known.engine if health.state is State.UP else None
@@ -231,7 +254,9 @@ class FleetState:
         homeless = self._slots.assign(list(self._known), members)
         pools, names = assemble(catalogue, self._slots.pools, self._slots.replicas)
         self._warn((*catalogue.warnings, *homeless))
-        if all(seen.health.state is not State.STARTING for seen in observations):
+        if all(
+            seen.health.state is not State.STARTING or seen.owner is Owner.LAUNCHED for seen in observations
+        ):
             self.judged.set()
         snapshot = Snapshot(
             number=self.snapshot.number,

@@ -17,14 +17,17 @@ from gateway.config.addresses import parse_replica_url
 from gateway.config.errors import Invalid
 from gateway.control.admin.source import ReloadRefused, ReplicaView, UnknownReplica, WorkerView
 from gateway.control.admin.status import DeviceStatus
-from gateway.control.declared import plan_of, remarks_on, settings_of
+from gateway.control.declared import launch_orders, plan_of, remarks_on, settings_of
 from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
+from gateway.control.launched import LaunchedReplicas, observation_of
 from gateway.control.monitor import Monitor, Rhythm
 from gateway.control.views import engine_numbers, replica_views
 from gateway.control.workers import Workers
 from gateway.fleet.observation import Observation
 from gateway.fleet.snapshot import Snapshot
+from gateway.launch.plan import Plan
+from gateway.launch.supervision.events import Server
 from gateway.proxy.channel import Event
 from gateway.telemetry.exposition import Facts
 from gateway.telemetry.scoreboard import Scoreboard
@@ -66,8 +69,7 @@ class ControlPlane:
         self.admin = admin
         self.loaded = loaded
         """The configuration that holds now."""
-        self.planned_devices: Sequence[DeviceStatus] = ()
-        """GPU memory of the servers that whoever launched them has planned; see `memory_plan`."""
+        self.launched = LaunchedReplicas(parts.state, parts.monitor, parts.journal)
         self._parts = parts
         self._stop_asked = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -81,10 +83,18 @@ class ControlPlane:
     def apply(self, loaded: Loaded) -> None:
         """Make the fleet what this configuration says."""
         parts = self._parts
-        self._stale = tuple(_needs_restart(self.loaded, loaded)) or self._stale
+        launches = not self.launched.is_empty
+        self._stale = tuple(_needs_restart(self.loaded, loaded, launches=launches)) or self._stale
         self.loaded = loaded
         self._remark(tuple(remarks_on(loaded.config, loaded.secrets)))
         parts.state.declare(plan_of(loaded.config, loaded.secrets))
+        self._follow()
+
+    def launch(self, servers: Sequence[Server], plan: Plan) -> None:
+        """Serve through these servers, which are about to be started; `launched` hears how they fare."""
+        for server in servers:
+            self._parts.state.add(observation_of(self.loaded.config, self.loaded.secrets, server))
+        self.launched.expect(servers, plan)
         self._follow()
 
     def add_replica(self, replica: Observation) -> None:
@@ -149,10 +159,10 @@ class ControlPlane:
         return self._parts.journal.events
 
     def warnings(self) -> Sequence[str]:
-        return (*self._stale, *self._remarks, *self._parts.state.warnings)
+        return (*self._stale, *self._remarks, *self.launched.warnings, *self._parts.state.warnings)
 
     def devices(self) -> Sequence[DeviceStatus]:
-        return self.planned_devices
+        return self.launched.devices
 
     def drain(self, url: str) -> None:
         self._parts.state.set_draining(self._known_url(url), draining=True)
@@ -230,6 +240,8 @@ class ControlPlane:
         self._parts.close_listeners()
         self._parts.journal.note("stopping", f"stopping; running requests may finish for {grace_s:g} s")
         await self._parts.workers.stop(grace_s)
+        # Nobody needs to know any more, and launched servers are about to refuse.
+        self._parts.monitor.close()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -249,7 +261,7 @@ class ControlPlane:
         task.add_done_callback(self._tasks.discard)
 
 
-def _needs_restart(old: Loaded, new: Loaded) -> Iterator[str]:
+def _needs_restart(old: Loaded, new: Loaded, *, launches: bool) -> Iterator[str]:
     """What changed and can't be changed in a running gateway."""
     before, after = old.config, new.config
     changed = [
@@ -261,5 +273,7 @@ def _needs_restart(old: Loaded, new: Loaded) -> Iterator[str]:
         changed.append("the clients' keys")
     if settings_of(before, old.secrets) != settings_of(after, old.secrets):
         changed.append("limits and logging of the workers")
+    if launches and launch_orders(before) != launch_orders(after):
+        changed.append("which servers to launch, and how")
     if changed:
         yield f"the new configuration also changes {', '.join(changed)}: that needs a restart"
