@@ -147,6 +147,68 @@ def check(config: Path | None) -> None:
     check_file(config)
 
 
+@cli.command(short_help="Compute what fits on which GPU, and the commands.")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--shell", "as_shell", is_flag=True, help="Print a script that starts the servers in order.")
+def plan(config: Path | None, *, as_json: bool, as_shell: bool) -> None:
+    """Compute what fits on which GPU, why, and the commands. Needs no GPU and no vLLM.
+
+    \b
+    Examples:
+      vllm-gateway plan -c gateway.yaml
+      vllm-gateway plan -c gateway.yaml --json | jq '.instances[].gpu_memory_utilization'
+    """
+    from gateway.terminal.planning import show_plan
+
+    if config is None:
+        raise click.UsageError("Say what to plan: -c gateway.yaml")
+    if as_json and as_shell:
+        raise click.UsageError("Give --json or --shell, not both.")
+    show_plan(config, as_json=as_json, as_shell=as_shell)
+
+
+@cli.command(short_help="Start vLLM servers, and serve in front of them.")
+@config_option
+def up(config: Path | None) -> None:
+    """Start the vLLM servers of a configuration one after the other, and serve in front of them.
+
+    Each gets requests as soon as it answers. One that dies is started again; Ctrl-C ends all of them.
+
+    \b
+    Example:
+      vllm-gateway up -c gateway.yaml
+    """
+    from gateway.terminal.launching import launch_file
+
+    if config is None:
+        raise click.UsageError("Say what to start: -c gateway.yaml")
+    launch_file(config)
+
+
+@cli.command(short_help="Show what launched servers print.")
+@click.argument("model", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with each new line until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=200, show_default=True, metavar="N")
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Configuration of the gateway that launched them.  [default: gateway.yaml]",
+)
+def logs(model: str | None, lines: int, config: Path | None, *, follow: bool) -> None:
+    """Show what the servers of a model print, or all that were launched.
+
+    \b
+    Example:
+      vllm-gateway logs qwen3-32b -f
+    """
+    from gateway.terminal.log_view import show_logs
+
+    show_logs(model, config, count=lines, follow=follow)
+
+
 @cli.command(
     short_help="Run a simulated vLLM replica.",
     context_settings={"ignore_unknown_options": True},

@@ -27,7 +27,7 @@ def print_plan(plan: Plan, console: Console, vllm_command: Sequence[str] = ("vll
         console.print(_gpu_panel(use, plan.instances, colours))
     console.print(_instances_table(plan.instances, colours))
     console.print(Text(_LEGEND, style="dim"))
-    console.print(_commands(plan, vllm_command))
+    console.print(_commands(plan, vllm_command), soft_wrap=True)
     for warning in _warnings(plan):
         console.print(Text(f"! {warning}", style="yellow"))
 

@@ -34,11 +34,20 @@ def serve_file(path: Path, overrides: Overrides) -> None:
     """
 
     def read() -> Loaded:
-        return _with_secrets(load(path, overrides), str(path))
+        return read_file(path, overrides)
 
     with configuration_errors():
         loaded = read()
     _run(loaded, Surroundings(load=read, watched=path))
+
+
+def read_file(path: Path, overrides: Overrides) -> Loaded:
+    """A configuration file with the secrets it names.
+
+    Raises:
+        ConfigError: it, or a secret, can't be used.
+    """
+    return _with_secrets(load(path, overrides), str(path))
 
 
 def serve_urls(urls: Sequence[str], overrides: Overrides) -> None:
