@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import Counter
 from collections.abc import Collection
 from typing import Protocol
 
@@ -90,6 +91,7 @@ class PoolQueue:
         self._pool = pool
         self.waiting: list[Waiter] = []
         self._order = itertools.count()
+        self._names: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -129,6 +131,7 @@ class PoolQueue:
             )
         started = time.monotonic()
         heapq.heappush(self.waiting, waiter)
+        self._names[waiter.upstream_name] += 1
         meter.queued(+1)
         self._look()
         try:
@@ -146,6 +149,7 @@ class PoolQueue:
             ) from None
         finally:
             meter.queued(-1)
+            self._names -= Counter((waiter.upstream_name,))
             meter.queue_wait.observe(time.monotonic() - started)
             client.listener = None
             if waiter in self.waiting:
@@ -153,22 +157,29 @@ class PoolQueue:
                 heapq.heapify(self.waiting)
 
     def serve(self) -> None:
-        """Give room that there is to those who wait, first come first served."""
-        nobody_has_room: set[str] = set()
-        kept: list[Waiter] = []
-        while self.waiting:
+        """Give room that there is to those who wait, first come first served.
+
+        Stops as soon as nobody further back can be better off: with a long queue, each ending must not cost a
+        look at every waiter.
+        """
+        full: set[str] = set()
+        passed_over: list[Waiter] = []
+        while self.waiting and len(full) < len(self._names):
             waiter = heapq.heappop(self.waiting)
             if waiter.lease.done():
                 continue
             lease = None
-            if waiter.upstream_name not in nobody_has_room:
+            if waiter.upstream_name not in full:
                 lease = self._pool.lease(waiter.upstream_name, waiter.tried)
-            if lease is None:
-                nobody_has_room.add(waiter.upstream_name)
-                kept.append(waiter)
-            else:
+            if lease is not None:
                 waiter.lease.set_result(lease)
-        self.waiting = kept
+                continue
+            passed_over.append(waiter)
+            if not waiter.tried:
+                # One that may not go back to a replica says nothing of the others.
+                full.add(waiter.upstream_name)
+        for waiter in passed_over:
+            heapq.heappush(self.waiting, waiter)
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
