@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 from gateway.proxy.outcome import Failure
 
-EVENT_LIMIT_BYTES = 1 << 20
-"""Longest event that is completed before it is passed on; anything longer goes through in pieces."""
+EVENT_LIMIT_BYTES = 8 << 20
+"""Longest event that is completed before it is passed on; anything longer goes through in pieces.
+
+The ids of a prompt of a million tokens come in one event: whole, they can be kept from a client that did not
+ask for them.
+"""
 
 ERROR_EVENT = b'data: {"error"'
+ROLE_EVENT = b'"delta":{"role":"assistant","content":""}'
 ABORTED = b'"finish_reason":"abort"'
 _ERROR_LINE = b"\n" + ERROR_EVENT
 _EVENT = b"data: "

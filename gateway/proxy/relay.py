@@ -13,7 +13,7 @@ here, whatever the framing says. And a stream without its end marker is cut, how
 import asyncio
 import time
 
-from gateway.proxy.events import ABORTED, ERROR_EVENT, engine_failure, whole_events
+from gateway.proxy.events import ABORTED, ERROR_EVENT, ROLE_EVENT, engine_failure, whole_events
 from gateway.proxy.headers import ResponseHeaders
 from gateway.proxy.job import Job
 from gateway.proxy.lease import LiveReplica
@@ -213,7 +213,10 @@ class Relay:
         elif data:
             if self._last_event:
                 self._meter.itl.observe(self.last_progress - self._last_event)
-            self._last_event = self.last_progress
+                self._last_event = self.last_progress
+            elif ROLE_EVENT not in data:
+                # vLLM sends the role together with the first token: no time passes between those two.
+                self._last_event = self.last_progress
             if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
                 return
             self.last_data = data
