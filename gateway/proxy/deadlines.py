@@ -14,10 +14,14 @@ SILENT_S = 1.0
 
 
 class Deadlines:
-    """All running attempts of a worker."""
+    """All running attempts of a worker.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `hang_s` is how long a replica whose probes time out may keep all of its requests waiting, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, hang_s: float = 120.0) -> None:
         self._clock = clock
+        self._hang_s = hang_s
         self._running: set[Relay] = set()
         self._stalled: dict[Relay, tuple[int, float]] = {}
 
@@ -61,10 +65,15 @@ class Deadlines:
         """
         if now - relay.last_progress < SILENT_S or relay.job.client.writing_paused:
             return
-        if relay.replica.view.state is State.REFUSED:
+        replica = relay.replica
+        if replica.view.state is State.REFUSED:
             relay.fail(Failure.CLOSED, "the replica is gone")
-        elif relay.replica.view.hung:
+        elif replica.view.hung:
             relay.fail(Failure.HUNG, "the engine is hung")
+        elif replica.view.state is State.UNRESPONSIVE:
+            # A saturated server answers probes late too, but its streams move. Its engine can't be asked.
+            if now - max(relay.last_progress, replica.last_byte_at) > self._hang_s:
+                relay.fail(Failure.HUNG, "the replica does not answer")
 
     def _check(self, relay: Relay, job: Job, now: float) -> None:
         timeouts = job.pool.view.timeouts

@@ -12,8 +12,9 @@ from typing import Protocol
 from gateway.fleet.ejection import Standing, failed, succeeded
 from gateway.fleet.snapshot import Ejection, Replica, State
 from gateway.proxy.upstream.pool import ConnectionPool
+from gateway.telemetry.layout import Shared
 from gateway.telemetry.meters import ReplicaMeter
-from gateway.telemetry.scoreboard import Scoreboard
+from gateway.telemetry.scoreboard import NS, Scoreboard
 
 
 class LiveReplica:
@@ -27,6 +28,11 @@ class LiveReplica:
         self.connections = ConnectionPool(view.id, meter)
         self.served_by = b"x-served-by: " + view.id.partition("://")[2].encode("ascii", "replace") + b"\r\n"
         self.update(view)
+
+    @property
+    def last_byte_at(self) -> float:
+        """When any of its answers moved last, over all workers; seconds of the monotonic clock."""
+        return self._board.cells[self._board.layout.shared(self.view.slot) + Shared.LAST_BYTE] / NS
 
     def is_well(self) -> bool:
         """Whether both probes and requests speak well of it."""

@@ -56,7 +56,7 @@ class Worker:
         self._channel = channel
         self._meter = WorkerMeter(board, boot.worker)
         self._fleet = LiveFleet(board, boot.worker, Random())  # noqa: S311
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(hang_s=boot.settings.hang_s)
         self._log = AccessLog(boot.settings.access_log) if boot.settings.access_log else None
         self._traced = _traced(boot.settings)
         make = Dispatcher if self._traced is None else self._traced.dispatcher

@@ -109,9 +109,11 @@ class DataPlane:
     ) -> None:
         meter = WorkerMeter(board, number)
         self.fleet = LiveFleet(board, number, Random(number))
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines(hang_s=settings.hang_s)
         self.gateway = Gateway(settings, self.fleet, Dispatcher(self.fleet, self.deadlines), meter, observer)
-        self.front = FrontServer(self.gateway.handle, meter, settings.connections, **_server_options(settings))
+        self.front = FrontServer(
+            self.gateway.handle, meter, settings.connections, **_server_options(settings)
+        )
         self.port = 0
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None

@@ -49,9 +49,10 @@ class Watched:
             client=self.client,
         )
         self.view = SimpleNamespace(state=State.UP, hung=False)
-        replica = SimpleNamespace(view=self.view, meter=SimpleNamespace(moved=self.moved.append))
-        self.relay = FakeRelay(job, replica)
-        self.deadlines = Deadlines(clock=lambda: self.now)
+        meter = SimpleNamespace(moved=self.moved.append)
+        self.replica = SimpleNamespace(view=self.view, meter=meter, last_byte_at=0.0)
+        self.relay = FakeRelay(job, self.replica)
+        self.deadlines = Deadlines(clock=lambda: self.now, hang_s=50.0)
         self.deadlines.add(cast("Relay", self.relay))
 
     def at(self, now: float) -> list[object]:
@@ -148,3 +149,22 @@ def test_at_the_end_of_the_process_all_are_given_up() -> None:
     watched = Watched()
     watched.deadlines.fail_all(Failure.SHUTDOWN, "bye")
     assert watched.relay.ended == [Failure.SHUTDOWN]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_replica_whose_probes_time_out_and_that_moves_nothing_for_long_does_not_answer(begun: bool) -> None:  # noqa: FBT001
+    """The machine is gone, or frozen: nothing refuses, nothing ends, and its engine can't be asked."""
+    watched = Watched(begun=begun, first_byte_s=900, idle_s=900)
+    assert watched.at(800.0) == []
+    watched.view.state = State.UNRESPONSIVE
+    watched.relay.last_progress = 800.0
+    assert watched.at(850.0) == []
+    assert watched.at(850.1) == [Failure.HUNG]
+
+
+def test_a_saturated_replica_whose_other_answers_move_is_waited_for() -> None:
+    watched = Watched(first_byte_s=900)
+    watched.view.state = State.UNRESPONSIVE
+    watched.replica.last_byte_at = 780.0
+    assert watched.at(800.0) == []
+    assert watched.at(830.1) == [Failure.HUNG]
