@@ -70,10 +70,12 @@ class Deadlines:
             relay.fail(Failure.CLOSED, "the replica is gone")
         elif replica.view.hung:
             relay.fail(Failure.HUNG, "the engine is hung")
-        elif replica.view.state is State.UNRESPONSIVE:
-            # A saturated server answers probes late too, but its streams move. Its engine can't be asked.
-            if now - max(relay.last_progress, replica.last_byte_at) > self._hang_s:
-                relay.fail(Failure.HUNG, "the replica does not answer")
+        elif replica.view.state is State.UNRESPONSIVE and self._is_mute(relay, now):
+            relay.fail(Failure.HUNG, "the replica does not answer")
+
+    def _is_mute(self, relay: Relay, now: float) -> bool:
+        """Whether no answer of its replica moves. A saturated one answers probes late, but its streams go on."""
+        return now - max(relay.last_progress, relay.replica.last_byte_at) > self._hang_s
 
     def _check(self, relay: Relay, job: Job, now: float) -> None:
         timeouts = job.pool.view.timeouts
