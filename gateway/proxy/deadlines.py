@@ -74,7 +74,7 @@ class Deadlines:
             relay.fail(Failure.HUNG, "the replica does not answer")
 
     def _is_mute(self, relay: Relay, now: float) -> bool:
-        """Whether no answer of its replica moves. A saturated one answers probes late, but its streams go on."""
+        """Whether no answer of its replica moves. A saturated one answers probes late, but its streams do."""
         return now - max(relay.last_progress, relay.replica.last_byte_at) > self._hang_s
 
     def _check(self, relay: Relay, job: Job, now: float) -> None:
