@@ -74,7 +74,7 @@ async def eventually(ask: Callable[[], Awaitable[str]], is_so: Callable[[str], b
     last = ""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not is_so(last := await ask()):
+            while not is_so(last := await ask()):  # noqa: ASYNC110 - nothing tells of a change
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"still {last!r}") from None

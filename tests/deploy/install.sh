@@ -4,7 +4,14 @@
 set -eu
 
 # programs that must be there, and the Debian package of each
-wanted="prometheus:prometheus promtool:prometheus nginx:nginx-light haproxy:haproxy systemd-analyze:systemd"
+wanted="chromium:chromium prometheus:prometheus promtool:prometheus nginx:nginx-light haproxy:haproxy systemd-analyze:systemd"
+
+# What npm has and Debian has not: the schemas of the Prometheus operator. Its test is skipped without.
+models=.cache/kubernetes-models
+if command -v npm >/dev/null && [ ! -d "$models/node_modules" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$models" @kubernetes-models/prometheus-operator@6 >/dev/null ||
+        echo "the npm package @kubernetes-models/prometheus-operator could not be installed" >&2
+fi
 
 PATH="$PATH:/usr/sbin:/sbin"
 missing=""

@@ -123,6 +123,8 @@ async def test_the_stream_wants_the_token_like_everything_else(fleet: Fleet) -> 
         for path in ("/api/events", "/api/history"):
             async with session.get(base + path) as refused:
                 assert refused.status == 401
+                schemes = [field.partition(" ")[0] for field in refused.headers.getall("WWW-Authenticate")]
+                assert schemes == ["Bearer", "Basic"]
             async with session.get(base + path, headers={"Authorization": "Bearer secret"}) as let_in:
                 assert let_in.status == 200
 

@@ -28,8 +28,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-# Basic as well as Bearer, so that a browser asks for the token (as the password) and sends it by itself.
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vllm-gateway", Basic realm="vllm-gateway", charset="UTF-8"'}
+# Basic as well as Bearer, so that a browser asks for the token (as the password) and sends it by itself. In
+# two fields: Chromium does not look for a second challenge in one.
+_CHALLENGES = ('Bearer realm="vllm-gateway"', 'Basic realm="vllm-gateway", charset="UTF-8"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,7 @@ class Access:
         if self.address.is_loopback and not self._names_this_machine(request.host):
             return failure(403, f"The Host header {request.host!r} does not name this machine.")
         if self.token is not None and request.path not in OPEN_PATHS and not self._has_token(request):
-            message = "The admin token is missing or wrong: send it as 'Authorization: Bearer TOKEN'."
-            return failure(401, message, _CHALLENGE)
+            return _ask_for_token()
         if request.method in {"GET", "HEAD"}:
             return None
         if not _same_site(request):
@@ -85,6 +85,13 @@ class Access:
         elif scheme.lower() != "bearer":
             return False
         return hmac.compare_digest(given, (self.token or "").encode())
+
+
+def _ask_for_token() -> web.Response:
+    response = failure(401, "The admin token is missing or wrong: send it as 'Authorization: Bearer TOKEN'.")
+    for challenge in _CHALLENGES:
+        response.headers.add("WWW-Authenticate", challenge)
+    return response
 
 
 def guard(access: Access) -> Middleware:
