@@ -13,12 +13,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from tests.deploy.conftest import Ran
 from tests.deploy.expressions import asked_by_dashboards, recorded
 from tests.deploy.fleet import Clients, Fleet, Gateway, fleet, starve, worker_pids
 from tests.deploy.programs import eventually, find, run, version
-from tests.deploy.prometheus import Firing, Prometheus, prometheus
+from tests.deploy.prometheus import FILES, Firing, Prometheus, prometheus
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
 
@@ -218,10 +219,17 @@ def test_who_asks_for_open_metrics_gets_it(performance: Performance) -> None:
     assert performance.open_metrics.endswith("# EOF\n")
 
 
+def test_every_alert_there_is_has_its_fault_in_this_performance() -> None:
+    rules = yaml.safe_load((FILES / "alerts.rules.yml").read_text("utf-8"))
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert alerts == {name for name, _ in EXPECTED} | {"VllmGatewayDown"}
+
+
 def test_each_fault_fires_its_alert(performance: Performance, ran: Ran) -> None:
     assert sorted(EXPECTED - performance.fired) == []
     assert performance.after_the_gateway_died >= {("VllmGatewayDown", "")}
-    ran("prometheus: each of the 12 alerts fired in its fault, and all ended after it")
+    names = {name for name, _ in EXPECTED} | {"VllmGatewayDown"}
+    ran(f"prometheus: each of the {len(names)} alerts fired in its fault, and all ended after it")
 
 
 def test_no_alert_fires_for_a_model_that_is_well(performance: Performance) -> None:
