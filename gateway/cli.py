@@ -133,15 +133,20 @@ def demo(*, once: bool) -> None:
 
 @cli.command(short_help="Check a configuration file.")
 @config_option
-def check(config: Path | None) -> None:
+@click.option("--schema", is_flag=True, help="Print every option, its unit and its default, as JSON Schema.")
+def check(config: Path | None, *, schema: bool) -> None:
     """Check a configuration file: every error with its line, or a summary.
 
     \b
-    Example:
+    Examples:
       vllm-gateway check -c gateway.yaml
+      vllm-gateway check --schema > gateway.schema.json      # for editors
     """
-    from gateway.terminal.checking import check_file
+    from gateway.terminal.checking import check_file, print_schema
 
+    if schema:
+        print_schema()
+        return
     if config is None:
         raise click.UsageError("Say which file to check: -c gateway.yaml")
     check_file(config)

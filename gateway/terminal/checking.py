@@ -1,11 +1,12 @@
 """`vllm-gateway check`."""
 
+import json
 import os
 from pathlib import Path
 
 import click
 
-from gateway.config import ConfigError, load, resolve_secrets
+from gateway.config import ConfigError, json_schema, load, resolve_secrets
 from gateway.terminal.config_summary import summary
 from gateway.terminal.extras import missing_extras
 from gateway.terminal.failures import configuration_errors
@@ -28,3 +29,8 @@ def check_file(path: Path) -> None:
         problems += error.problems
     for problem in problems:
         click.echo(f"note: {problem.render(str(path))}; serving needs it.")
+
+
+def print_schema() -> None:
+    """Print the schema of the configuration."""
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,6 +1,7 @@
 """The commands as people run them: exit status, and every sentence as text."""
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -214,3 +215,10 @@ def test_a_pipe_that_closes_early_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stdout == "Usage: vllm-gateway [OPTIONS] COMMAND [ARGS]...\n"
     assert done.stderr == ""
+
+
+def test_check_prints_the_schema_of_the_configuration() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "check", "--schema"], capture_output=True, text=True, check=True
+    )
+    assert set(json.loads(done.stdout)["properties"]) >= {"listen", "models", "replicas"}
