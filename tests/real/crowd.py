@@ -14,6 +14,8 @@ from tests.real.streams import CHAT, COMPLETIONS, Heard, Question, listen
 
 STREAMS = 40
 TOKENS = 300
+ON_VICTIM = STREAMS // 2 - 2
+"""Streams that the victim has at least: two workers share them out evenly, but not to the last one."""
 UNDER_WAY = 30
 """Events after which a stream is in its middle."""
 DEADLINE_S = 60.0
@@ -23,8 +25,8 @@ WITH_LOGPROBS, WITH_PENALTY = ("seven", "eight"), ("nine", "ten")
 KINDS = tuple((path, model) for path in (COMPLETIONS, CHAT) for model in (BASE, SHARED_ADAPTER))
 
 
-def _question(path: str, model: str, word: str) -> Question:
-    more: dict[str, object] = {}
+def _streamed(path: str, model: str, word: str) -> Question:
+    more: dict[str, object] = {"stream": True, "stream_options": {"include_usage": True}}
     if word in WITH_LOGPROBS:
         more["logprobs"] = True if path == CHAT else 1
     if word in WITH_PENALTY:
@@ -33,49 +35,75 @@ def _question(path: str, model: str, word: str) -> Question:
 
 
 # Rotated from word to word: two replicas that take turns each get some of every kind.
-QUESTIONS = tuple(
-    _question(*KINDS[(kind + turn) % len(KINDS)], word)
+STREAMED = tuple(
+    _streamed(*KINDS[(kind + turn) % len(KINDS)], word)
     for turn, word in enumerate(WORDS)
     for kind in range(len(KINDS))
 )
-assert len(QUESTIONS) == STREAMS
+assert len(STREAMED) == STREAMS
+WHOLE = tuple(
+    Question.of(*kind, f"Server {word} dies", max_tokens=TOKENS) for word in WORDS[:2] for kind in KINDS
+)
+QUESTIONS = (*STREAMED, *WHOLE)
+VISITS = tuple(Question.of(*kind, "Is anybody there?", max_tokens=2) for kind in KINDS)
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """All streams of one run, and those that were in their middle on the victim when it was struck."""
+    """All answers of one run, and those streams that were in their middle on the victim when it was struck.
+
+    `visits` are short requests that came one after the other all the while.
+    """
 
     heard: Sequence[Heard]
     cut: Sequence[Heard]
+    visits: Sequence[Heard]
+
+    @property
+    def failures(self) -> list[str]:
+        return [each.failure for each in (*self.heard, *self.visits) if each.failure]
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"after {DEADLINE_S:g} s still not: {what}")
-        await asyncio.sleep(0.01)
+async def _visit(http: aiohttp.ClientSession, server: str, question: Question, visits: list[Heard]) -> None:
+    while True:
+        visit = Heard(question)
+        await listen(http, server, visit)
+        visits.append(visit)
 
 
 async def struck(
     gateway: Gateway, victim: VllmServer, questions: Iterable[Question], strike: Callable[[VllmServer], None]
 ) -> Crowd:
     """Asks everything at once, strikes the victim when all its streams are in their middle, and hears all."""
-    heard = [Heard(question) for question in questions]
     place = victim.url.removeprefix("http://")
+    heard = [Heard(question) for question in questions]
+    streams = [each for each in heard if each.question.is_streamed]
+    visits: list[Heard] = []
 
     def on_victim() -> list[Heard]:
-        return [each for each in heard if each.served_by == place]
+        return [each for each in streams if each.served_by == place]
 
     def in_the_middle() -> bool:
-        return all(each.served_by for each in heard) and all(each.events > UNDER_WAY for each in on_victim())
+        # not all have begun perhaps: the other replica may be slower
+        begun = on_victim()
+        return len(begun) >= ON_VICTIM and all(each.events > UNDER_WAY for each in begun)
 
     timeout = aiohttp.ClientTimeout(total=2 * DEADLINE_S)
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
-        clients = asyncio.gather(*(listen(http, gateway.url, each) for each in heard))
-        await _until(in_the_middle, "all streams are in their middle")
+    async with (
+        aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
+        asyncio.TaskGroup() as group,
+    ):
+        clients = [group.create_task(listen(http, gateway.url, each)) for each in heard]
+        visitors = [group.create_task(_visit(http, gateway.url, each, visits)) for each in VISITS]
+        end = time.monotonic() + DEADLINE_S
+        while not in_the_middle():
+            if time.monotonic() > end:
+                raise TimeoutError(f"the victim never had its share of streams, but {len(on_victim())}")
+            await asyncio.sleep(0.01)
         cut = [each for each in on_victim() if not each.is_over]
         await asyncio.to_thread(strike, victim)
-        await clients
-    return Crowd(heard, cut)
+        await asyncio.wait(clients)
+        for visitor in visitors:
+            visitor.cancel()
+    return Crowd(heard, cut, visits)

@@ -1,4 +1,4 @@
-"""Streamed answers as a client hears them, and the questions that are asked for them."""
+"""Answers as a client hears them, streamed and whole, and the questions that are asked for them."""
 
 import asyncio
 import json
@@ -14,24 +14,24 @@ _DATA = b"data: "
 
 @dataclass(frozen=True)
 class Question:
-    """A request for a greedy streamed answer."""
+    """A request for a greedy answer."""
 
     path: str
     body: dict[str, Any]
 
+    @property
+    def is_streamed(self) -> bool:
+        return bool(self.body.get("stream"))
+
     @classmethod
     def of(cls, path: str, model: str, text: str, **more: Any) -> "Question":
         asked = {"messages": [{"role": "user", "content": text}]} if path == CHAT else {"prompt": text}
-        usage = {"include_usage": True}
-        return cls(
-            path,
-            {"model": model, **asked, "temperature": 0, "stream": True, "stream_options": usage, **more},
-        )
+        return cls(path, {"model": model, **asked, "temperature": 0, **more})
 
 
 @dataclass
 class Heard:
-    """What a client has heard of one stream so far."""
+    """What a client has heard of one answer so far."""
 
     question: Question
     served_by: str = ""
@@ -41,7 +41,7 @@ class Heard:
     roles: int = 0
     ends: int = 0
     identities: set[tuple[str, int, str]] = field(default_factory=set)
-    """All (id, created, model) of its events: one in a whole stream."""
+    """All (id, created, model) of its events: a stream has one."""
     finishes: list[str] = field(default_factory=list)
     usages: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -66,7 +66,10 @@ class Heard:
         if line == b"data: [DONE]\n":
             self.ends += 1
             return
-        event = json.loads(line.removeprefix(_DATA))
+        self.take_event(json.loads(line.removeprefix(_DATA)))
+
+    def take_event(self, event: dict[str, Any]) -> None:
+        """One event of a stream, or a whole answer."""
         if "error" in event:
             self.failure = event["error"]["message"]
             return
@@ -78,7 +81,7 @@ class Heard:
             self._take_choice(choice)
 
     def _take_choice(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta", {})
+        delta = choice.get("delta") or choice.get("message") or {}
         self.roles += "role" in delta
         self.text += choice.get("text") or delta.get("content") or ""
         if choice["finish_reason"]:
@@ -98,6 +101,10 @@ async def listen(http: aiohttp.ClientSession, server: str, heard: Heard) -> None
             heard.served_by = response.headers.get("x-served-by", "")
             if response.status != 200:
                 heard.failure = f"{response.status}: {await response.text()}"
+                return
+            if not heard.question.is_streamed:
+                heard.take_event(await response.json())
+                heard.ends += 1
                 return
             async for line in response.content:
                 heard.take(line)

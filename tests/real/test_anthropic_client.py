@@ -9,7 +9,7 @@ from anthropic.types import MessageParam
 from tests.real.fleet import BASE, RARE_ADAPTER, SHARED_ADAPTER
 from tests.real.front import Gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 MESSAGES: list[MessageParam] = [{"role": "user", "content": "hello, how are you today?"}]
 TOKENS = 12

@@ -9,7 +9,7 @@ from tests.real.fleet import BASE, WITH_BOTH, Fleet
 from tests.real.front import Gateway
 from tests.real.guarded import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 MANY = 2000
 SLOTS = WITH_BOTH.max_num_seqs

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 import openai
 import pytest
 
-from tests.real.crowd import STREAMS, Crowd, struck
+from tests.real.crowd import ON_VICTIM, Crowd, struck
 from tests.real.fleet import SHARED_ADAPTER, Fleet, client_of
 from tests.real.front import Gateway, serving, wait_until_serving
 from tests.real.servers import VllmServer
 from tests.real.streams import Heard
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def ask(client: openai.OpenAI) -> str:
     return answer.headers["x-served-by"]
 
 
-def test_every_stream_of_a_hung_engine_ends_with_the_answer_of_an_undisturbed_run(
+def test_every_answer_of_a_hung_engine_is_that_of_an_undisturbed_run(
     crowd: Crowd, undisturbed: Sequence[Heard]
 ) -> None:
-    assert len(crowd.cut) >= STREAMS // 2 - 2
-    assert [each.failure for each in crowd.heard if each.failure] == []
+    assert len(crowd.cut) >= ON_VICTIM
+    assert crowd.failures == []
     assert [each.answer for each in crowd.heard] == [each.answer for each in undisturbed]
 
 

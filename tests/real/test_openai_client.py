@@ -8,7 +8,7 @@ from tests.real.fleet import ALIAS, BASE, EMBEDDING, RARE_ADAPTER, SHARED_ADAPTE
 from tests.real.guarded import wait_until
 from tests.real.servers import MODELS
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello, how are you today?"}]
 PROMPT = "The replica with the fewest"

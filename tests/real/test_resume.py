@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.real.crowd import STREAMS, TOKENS, Crowd, struck
+from tests.real.crowd import ON_VICTIM, TOKENS, VISITS, Crowd, struck
 from tests.real.fleet import BASE, SHARED_ADAPTER, Fleet
 from tests.real.front import Gateway, wait_until_serving
 from tests.real.servers import VllmServer
 from tests.real.streams import CHAT, COMPLETIONS, Heard
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 RESUMED, BROKEN = "vllm_gateway_resumed_streams_total", "vllm_gateway_broken_streams_total"
 
@@ -75,15 +75,19 @@ def aftermath(
 
 def test_the_accident_falls_into_the_middle_of_streams_of_every_kind(aftermath: Aftermath) -> None:
     cut = aftermath.crowd.cut
-    assert len(cut) >= STREAMS // 2 - 2
+    assert len(cut) >= ON_VICTIM
     kinds = {(each.question.path, each.question.body["model"]) for each in cut}
     assert kinds == {(path, model) for path in (CHAT, COMPLETIONS) for model in (BASE, SHARED_ADAPTER)}
 
 
-def test_every_stream_ends_with_exactly_the_answer_of_an_undisturbed_run(
+def test_nobody_sees_an_error_whoever_asks_and_when(aftermath: Aftermath) -> None:
+    assert aftermath.crowd.failures == []
+    assert len(aftermath.crowd.visits) > len(VISITS)
+
+
+def test_every_answer_streamed_or_not_is_exactly_that_of_an_undisturbed_run(
     aftermath: Aftermath, undisturbed: Sequence[Heard]
 ) -> None:
-    assert [each.failure for each in aftermath.crowd.heard if each.failure] == []
     assert [each.answer for each in aftermath.crowd.heard] == [each.answer for each in undisturbed]
 
 

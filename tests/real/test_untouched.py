@@ -12,7 +12,7 @@ import pytest
 from tests.real.fleet import BASE, EMBEDDING, RARE_ADAPTER, SHARED_ADAPTER, Fleet
 from tests.real.front import Gateway
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 MESSAGES = [{"role": "user", "content": "hello"}]
