@@ -2,6 +2,7 @@
 # make test         everything that needs no GPU, no real vLLM and no deployment programs
 # make test-real    the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
 # make test-deploy  the files of deploy/ with a real Prometheus, nginx and HAProxy (as root, installs them from Debian)
+# make chaos        10,000 requests and 500 faults, every request accounted for (10 minutes)
 # make bench        the gateway beside nginx, HAProxy, Envoy and the Rust routers, as ratios (an hour; see loadtests/README.md)
 # make load         Locust users against a running demo, for a minute
 # make soak         a million requests or 30 minutes: is memory flat?
@@ -14,7 +15,7 @@ VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-deploy lint format bench load soak wheel clean
+.PHONY: help demo test test-real test-deploy chaos lint format bench load soak wheel clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -54,6 +55,9 @@ test-real: $(STAMP)dev $(VLLM)/recipe.sha256 $(MODELS)/made
 test-deploy: $(STAMP)dev
 	@tests/deploy/install.sh
 	$(BIN)/python -m pytest -m deploy tests/deploy
+
+chaos: $(STAMP)dev
+	$(BIN)/python -m tests.chaos
 
 bench: $(STAMP)dev
 	$(BIN)/python -m loadtests.bench run
