@@ -112,6 +112,7 @@ class Dispatcher:
             replica.undecided()
             raise ClientGone("the client closed the connection")
         job.stream = relay.streaming
+        job.tail = relay.tail
         job.first_byte_at = job.first_byte_at or relay.first_byte_at
         if ended.failure is None:
             if is_error_of_replica(relay.status):

@@ -40,6 +40,8 @@ class Relay:
         "_held",
         "_last_event",
         "_meter",
+        "_shown",
+        "_shown_before",
         "_take",
         "_tape",
         "error_event",
@@ -69,6 +71,7 @@ class Relay:
         self._take = Relay._first
         self._carry = b""
         self._held: list[bytes] = []
+        self._shown_before = self._shown = b""
         self._last_event = 0.0
         self.last_progress = 0.0
         self.first_byte_at = 0.0
@@ -112,6 +115,11 @@ class Relay:
     def held_body(self) -> bytes:
         """The whole body of an error answer that ended the attempt with `Failure.STATUS`."""
         return b"".join(self._held)
+
+    @property
+    def tail(self) -> bytes:
+        """The end of what the client was sent: where the usage stands, if it was told."""
+        return self._shown_before + self._shown if self.streaming else self.last_data
 
     def pass_held_on(self) -> None:
         """Send the held error answer to the client after all."""
@@ -223,6 +231,7 @@ class Relay:
             self._done = data.endswith(self._ends)
             if self._tape is not None:
                 data = self._edited(data)
+            self._shown_before, self._shown = self._shown, data
             if data and not complete:
                 self._answer.write(data)
         if complete:

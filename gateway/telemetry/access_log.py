@@ -29,12 +29,14 @@ class AccessLog:
     def write(self, record: RequestRecord) -> None:
         """Log one request. Durations in seconds."""
         since = record.received_at
+        prompt_tokens, completion_tokens = record.tokens
         line = {
             "time": time.time(),
             "id": record.request_id,
             "client": record.client_address,
             "method": record.method,
-            "path": record.path,
+            # A path that is no valid Unicode must not lose the line.
+            "path": record.path.encode("utf-8", "replace").decode(),
             "model": record.model,
             "adapter": record.adapter,
             "replica": record.replica,
@@ -46,13 +48,12 @@ class AccessLog:
             "queued": round(record.queued_s, 6),
             "ttft": round(record.first_byte_at - since, 6) if record.first_byte_at else None,
             "duration": round(record.ended_at - since, 6),
-            "prompt_tokens": record.prompt_tokens,
-            "completion_tokens": record.completion_tokens,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
             "outcome": record.outcome,
             "error": record.error or None,
         }
-        # What the client wrote is data: a name that is not valid Unicode must not lose the line.
-        os.write(self._fd, orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        os.write(self._fd, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def close(self) -> None:
         """Close the target."""

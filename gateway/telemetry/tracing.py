@@ -128,8 +128,8 @@ def describe(span: Span, record: RequestRecord) -> None:
     optional = {
         "vllm_gateway.replica": record.replica or None,
         "vllm_gateway.adapter": record.adapter or None,
-        "gen_ai.usage.input_tokens": record.prompt_tokens,
-        "gen_ai.usage.output_tokens": record.completion_tokens,
+        "gen_ai.usage.input_tokens": record.tokens[0],
+        "gen_ai.usage.output_tokens": record.tokens[1],
     }
     span.set_attributes({name: value for name, value in optional.items() if value is not None})
     if record.first_byte_at:
