@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,12 @@ def instruction(name: str) -> str:
     return found
 
 
+def copied() -> list[str]:
+    """What the build takes from the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+    return [name for line in lines for name in shlex.split(line)[:-1]]
+
+
 # -- the image --
 
 
@@ -50,13 +57,8 @@ def test_hadolint_has_nothing_to_say_about_the_dockerfile(ran: Ran) -> None:
 
 def test_everything_the_build_copies_is_there_and_not_ignored() -> None:
     ignore = (FOLDER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
-    copied = [
-        name
-        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
-        for name in shlex.split(line)[:-1]
-    ]
-    assert copied
-    for name in copied:
+    assert copied()
+    for name in copied():
         assert (ROOT / name).exists(), name
         assert f"!{name}" in ignore
 
@@ -68,10 +70,14 @@ def test_the_image_runs_without_root() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the build would put into the image, made by the build's own command outside a container."""
-    home = tmp_path_factory.mktemp("image") / "gateway"
+    folder = tmp_path_factory.mktemp("image")
+    for name in copied():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    home = folder / "installed"
     (step,) = re.findall(r"^RUN (.*)$", JOINED, re.MULTILINE)
     step = step.replace(HOME, str(home)).replace("python -m", f"{sys.executable} -m")
-    subprocess.run(step, shell=True, check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(step, shell=True, check=True, cwd=folder, capture_output=True)
     return home
 
 
