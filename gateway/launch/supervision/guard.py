@@ -33,16 +33,28 @@ CANNOT_RUN = 127
 _PROC = Path("/proc")
 
 
-def members(session: int, ancestor: int | None = None) -> Iterator[int]:
-    """The live processes of a session, and the descendants of a process; zombies do not count."""
+def members(session: int, ancestor: int | None = None, mark: str | None = None) -> Iterator[int]:
+    """The live processes of a session; zombies do not count.
+
+    Also the descendants of `ancestor`, and whoever has `mark` (NAME=VALUE) in its first environment.
+    """
     found = dict(_processes())
     for pid, (_, owner) in found.items():
-        if owner == session or (ancestor is not None and _descends(pid, ancestor, found)):
+        if (
+            owner == session
+            or (ancestor is not None and _descends(pid, ancestor, found))
+            or (mark is not None and mark.encode() in _read(pid, "environ"))
+        ):
             yield pid
 
 
-def end(session: int, ancestor: int | None = None, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Kill a session, and the descendants of a process, until none is left. Calls `meanwhile` now and then.
+def end(
+    session: int,
+    ancestor: int | None = None,
+    mark: str | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Kill all of these, as `members` says, until none is left. Calls `meanwhile` now and then.
 
     Resource trackers may finish their work first: they remove what the killed left in shared memory.
     """
@@ -51,7 +63,7 @@ def end(session: int, ancestor: int | None = None, meanwhile: Callable[[], None]
             os.killpg(session, signal.SIGKILL)
         return
     patience_ends = time.monotonic() + TRACKER_PATIENCE_S
-    while left := list(members(session, ancestor)):
+    while left := list(members(session, ancestor, mark)):
         for pid in left:
             if _is_resource_tracker(pid) and time.monotonic() < patience_ends:
                 continue
@@ -85,10 +97,15 @@ def _descends(pid: int, ancestor: int, found: dict[int, tuple[int, int]]) -> boo
 
 
 def _is_resource_tracker(pid: int) -> bool:
+    return b"multiprocessing.resource_tracker" in _read(pid, "cmdline")
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of a process; nothing if it has ended, or is not ours."""
     try:
-        return b"multiprocessing.resource_tracker" in (_PROC / str(pid) / "cmdline").read_bytes()
+        return (_PROC / str(pid) / name).read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def _ask_the_kernel(option: int, value: int) -> None:
@@ -163,7 +180,7 @@ def main(command: list[str]) -> int:
                 os.kill(pid, signal.SIGTERM)
         else:
             break
-    end(pid, os.getpid(), children.reap)
+    end(pid, os.getpid(), meanwhile=children.reap)
     children.reap()
     status = children.status
     return -signal.SIGKILL if status is None else status

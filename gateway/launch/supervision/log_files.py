@@ -31,8 +31,8 @@ def log_path(launch_dir: Path, label: str) -> Path:
 
 def logged_labels(launch_dir: Path) -> Iterator[str]:
     """The instances that have a log."""
-    for path in sorted((launch_dir / FOLDER).glob(f"*{_SUFFIX}")):
-        yield unquote(path.name.removesuffix(_SUFFIX))
+    found = (launch_dir / FOLDER).glob(f"*{_SUFFIX}")
+    yield from sorted(unquote(path.name.removesuffix(_SUFFIX)) for path in found)
 
 
 class _Quiet(RotatingFileHandler):
@@ -43,12 +43,14 @@ class _Quiet(RotatingFileHandler):
 
 
 class LogFile:
-    """Writes one instance's log."""
+    """Writes one instance's log. There is no file before its first line."""
 
     def __init__(self, path: Path, file_bytes: int = FILE_BYTES) -> None:
         # Prompts may stand in it.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._handler = _Quiet(path, maxBytes=file_bytes, backupCount=OLDER_FILES, errors="replace")
+        self._handler = _Quiet(
+            path, maxBytes=file_bytes, backupCount=OLDER_FILES, encoding="utf-8", errors="replace", delay=True
+        )
 
     def write(self, line: str) -> None:
         """Append a line."""

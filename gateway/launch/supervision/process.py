@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 from gateway.launch.command import ServeCommand
 from gateway.launch.supervision import guard
@@ -15,7 +17,32 @@ from gateway.launch.supervision.log_files import LineSplitter
 
 STOP_S = 15.0
 """How long a server may take to end when asked; vLLM needs some 4 s, more with large models."""
-PIECE_BYTES = 1 << 16
+LAST_WORDS_S = 5.0
+"""How long its last output may take to arrive once nothing of it is left."""
+MARK = "VLLM_GATEWAY_SERVER"
+"""Environment variable with a word that only one run's processes have."""
+
+_STDIN, _STDOUT = 0, 1
+
+
+class _Guard(asyncio.SubprocessProtocol):
+    """The guard's end of life and its server's output. An end is known even while somebody holds the pipe."""
+
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        self._receive = receive
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        assert isinstance(data, bytes)
+        self._receive(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == _STDOUT:
+            self.silent.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
 
 
 class ServerProcess:
@@ -24,7 +51,9 @@ class ServerProcess:
     def __init__(self, command: ServeCommand, hear: Callable[[str], None]) -> None:
         self._command = command
         self._hear = hear
-        self._guard: Process | None = None
+        self._mark = uuid.uuid4().hex
+        self._lines = LineSplitter()
+        self._transport: asyncio.SubprocessTransport | None = None
         self._asked = self._killed = False
         self._pid: int | None = None
         self.ended = asyncio.Event()
@@ -33,25 +62,27 @@ class ServerProcess:
         """How it ended, in words; set when `ended` is."""
 
     async def run(self) -> None:
-        """Start it and read what it prints, until nothing of it is left. Cancelled, it kills everything."""
+        """Start it and hear it, until nothing of it is left. Cancelled, it kills everything."""
         try:
-            self._guard = await asyncio.create_subprocess_exec(
+            transport, protocol = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Guard(self._receive),
                 *(sys.executable, "-S", "-E", guard.__file__, *self._command.argv),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=STDOUT,
-                env=_environment(self._command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=_environment(self._command, self._mark),
                 start_new_session=True,  # or Ctrl-C in the terminal would reach it before we do
             )
         except OSError as error:
             self.ending = f"it could not be started: {error.strerror or error}"
             self.ended.set()
             return
+        self._transport = transport
         try:
             self._obey()
-            await self._read(self._guard)
+            await protocol.exited.wait()
         finally:
-            await asyncio.shield(self._end(self._guard))
+            await asyncio.shield(self._end(transport, protocol))
 
     def ask_to_end(self) -> None:
         """Let it finish in order (SIGTERM)."""
@@ -79,40 +110,48 @@ class ServerProcess:
 
     def _obey(self) -> None:
         """Tell the guard what was asked of us; before it is there, this waits for it."""
-        if self._guard is None or self._guard.stdin is None or self._guard.stdin.is_closing():
+        if self._transport is None:
+            return
+        # A cast, since uvloop's transports derive from no class of asyncio's.
+        stdin = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(_STDIN))
+        if stdin is None or stdin.is_closing():
             return
         if self._asked:
-            self._guard.stdin.write(b"T")
+            stdin.write(b"T")
             self._asked = False
         if self._killed:
-            self._guard.stdin.close()
+            stdin.close()
 
-    async def _read(self, process: Process) -> None:
-        assert process.stdout is not None
-        lines = LineSplitter()
-        while piece := await process.stdout.read(PIECE_BYTES):
-            for line in lines.feed(piece):
-                if self._pid is None and line.isdecimal():
-                    self._pid = int(line)
-                else:
-                    self._hear(line)
-        for line in lines.end():
-            self._hear(line)
+    def _receive(self, data: bytes) -> None:
+        self._tell(self._lines.feed(data))
 
-    async def _end(self, process: Process) -> None:
+    def _tell(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            if self._pid is None and line.isdecimal():
+                self._pid = int(line)
+            else:
+                self._hear(line)
+
+    async def _end(self, transport: asyncio.SubprocessTransport, protocol: _Guard) -> None:
         self.kill()
-        status = await process.wait()
+        await protocol.exited.wait()
         if self._pid is not None:
-            # The guard has done this already, unless it was killed itself.
-            await asyncio.to_thread(guard.end, self._pid)
-        self.ending = _ending(status)
+            # The guard has done this already, unless it was killed itself; then its orphans are not below
+            # anybody we know, but carry the mark.
+            await asyncio.to_thread(guard.end, self._pid, mark=f"{MARK}={self._mark}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await protocol.silent.wait()
+        self._tell(self._lines.end())
+        self.ending = _ending(transport.get_returncode() or 0)
+        transport.close()
         self.ended.set()
 
 
-def _environment(command: ServeCommand) -> dict[str, str]:
+def _environment(command: ServeCommand, mark: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in command.clear_env}
     # Python in a pipe would keep its lines for itself until there are 8 KiB of them.
-    return {"PYTHONUNBUFFERED": "1", **inherited, **command.env}
+    return {"PYTHONUNBUFFERED": "1", **inherited, **command.env, MARK: mark}
 
 
 def _ending(status: int) -> str:
