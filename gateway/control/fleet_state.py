@@ -97,14 +97,9 @@ class FleetState:
         self._changed()
 
     def add(self, replica: Observation) -> None:
-        """A server was launched. It stays until it is removed, whatever the configuration says."""
+        """A server is launched. It stays, whatever a new configuration says."""
         self._known[replica.url] = self._merged(replica)
         self._changed()
-
-    def remove(self, url: str) -> None:
-        """A launched server is gone for good."""
-        if self._known.pop(url, None) is not None:
-            self._changed()
 
     def _merged(self, spec: Observation) -> Known:
         old = self._known.get(spec.url)

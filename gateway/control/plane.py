@@ -24,7 +24,6 @@ from gateway.control.launched import LaunchedReplicas, observation_of
 from gateway.control.monitor import Monitor, Rhythm
 from gateway.control.views import engine_numbers, replica_views
 from gateway.control.workers import Workers
-from gateway.fleet.observation import Observation
 from gateway.fleet.snapshot import Snapshot
 from gateway.launch.plan import Plan
 from gateway.launch.supervision.events import Server
@@ -95,16 +94,6 @@ class ControlPlane:
         for server in servers:
             self._parts.state.add(observation_of(self.loaded.config, self.loaded.secrets, server))
         self.launched.expect(servers, plan)
-        self._follow()
-
-    def add_replica(self, replica: Observation) -> None:
-        """Serve through a server that was just launched; its probes say when it is up."""
-        self._parts.state.add(replica)
-        self._follow()
-
-    def remove_replica(self, url: str) -> None:
-        """A launched server is gone for good."""
-        self._parts.state.remove(url)
         self._follow()
 
     def _remark(self, remarks: tuple[str, ...]) -> None:

@@ -21,7 +21,6 @@ from gateway.control.admin.source import ReloadRefused, UnknownReplica
 from gateway.control.listening import CannotListen
 from gateway.control.plane import ControlPlane, Loaded
 from gateway.control.process import Surroundings, control_plane, raise_descriptor_limit
-from gateway.fleet.observation import Observation, Owner
 from gateway.sim import EngineLimits, SimOptions, SimulatedReplica
 from tests.integration.sim_client import until
 
@@ -255,17 +254,6 @@ async def test_nobody_else_can_be_drained(url: str) -> None:
     async with two_replicas() as (a, _), control_plane(loaded(f"replicas: [{a.url}]"), stub()) as plane:
         with pytest.raises(UnknownReplica, match=f"there is no replica {url}"):
             plane.drain(url)
-
-
-async def test_a_launched_server_joins_its_pool_and_leaves_it() -> None:
-    async with two_replicas() as (a, b):
-        text = f"models: {{m: {{replicas: [{a.url}]}}}}"
-        async with control_plane(loaded(text), stub()) as plane:
-            plane.add_replica(Observation(url=b.url, owner=Owner.LAUNCHED, pool="m"))
-            await until(lambda: urls(plane) == {a.url: "up", b.url: "up"})
-            assert [view.origin for view in plane.replicas()] == ["declared", "launched"]
-            plane.remove_replica(b.url)
-            assert urls(plane) == {a.url: "up"}
 
 
 async def test_the_slot_of_a_replica_that_left_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

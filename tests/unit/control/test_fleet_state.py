@@ -206,16 +206,56 @@ async def test_news_about_a_removed_replica_are_ignored(world: World) -> None:
     assert world.states() == {}
 
 
-async def test_a_launched_replica_survives_a_new_plan_until_it_is_removed(world: World) -> None:
+async def test_a_launched_replica_survives_a_new_plan(world: World) -> None:
     world.state.declare(plan("a", pool="x"))
     world.state.add(Observation(url="l", owner=Owner.LAUNCHED, pool="x"))
     world.state.declare(plan(pool="x"))
     world.state.settle()
     assert world.states() == {"l": "starting"}
-    world.state.remove("l")
-    world.state.remove("l")
+
+
+async def test_while_a_launched_server_starts_only_its_answer_counts(world: World) -> None:
+    world.state.declare(plan(pool="x"))
+    world.state.add(Observation(url="l", owner=Owner.LAUNCHED, pool="x"))
+    world.state.loading("l", "loading weights")
+    for outcome in (REFUSED, TIMEOUT, REFUSED):
+        world.state.probed("l", outcome)
     world.state.settle()
-    assert world.states() == {}
+    health = world.state.find("l").seen.health
+    assert (world.states(), health.reason) == ({"l": "starting"}, "loading weights")
+    assert world.state.judged.is_set()
+    world.state.welcome("l", (BASE,), OK)
+    world.state.probed("l", REFUSED)
+    world.state.settle()
+    assert world.states() == {"l": "refused"}
+    assert world.kinds() == ["replica_up", "replica_down"]
+
+
+async def test_a_launched_server_that_is_started_again_has_a_clean_record(world: World) -> None:
+    world.state.declare(plan(pool="x"))
+    world.state.add(Observation(url="l", owner=Owner.LAUNCHED, pool="x"))
+    world.state.welcome("l", (BASE,), OK)
+    world.state.settle()
+    world.clock.now = 7.0
+    world.state.probed("l", REFUSED)
+    world.board.set_marks(world.state.slots["l"], Marks(consecutive_failures=4))
+    world.state.loading("l", "starting Python")
+    world.state.loading("l", "loading weights")
+    health = world.state.find("l").seen.health
+    assert (health.state, health.since, health.reason) == (State.STARTING, 7.0, "loading weights")
+    world.state.welcome("l", (BASE,), OK)
+    assert world.board.marks(world.state.slots["l"]) == Marks()
+
+
+async def test_a_launched_server_that_is_given_up_says_why(world: World) -> None:
+    world.state.declare(plan(pool="x"))
+    world.state.add(Observation(url="l", owner=Owner.LAUNCHED, pool="x"))
+    world.state.given_up("l", "it failed 6 times in a row")
+    world.state.settle()
+    assert world.states() == {"l": "refused"}
+    assert world.state.find("l").seen.health.reason == "it failed 6 times in a row"
+    for change in (world.state.loading, world.state.given_up):
+        change("nobody", "is not ours")
 
 
 async def test_drain_is_a_bit_of_its_own_and_can_be_taken_back(world: World) -> None:
