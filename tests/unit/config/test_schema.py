@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from gateway.config import Config, ConfigError, Problem, from_urls, json_schema
+from gateway.config import Config, ConfigError, Problem, from_urls, json_schema, parse
 from gateway.config.explain import _is_container, _section_in
 
 
@@ -176,3 +176,16 @@ def test_the_defaults_are_these() -> None:
         "vllm_version": None,
         "launch_dir": ".vllm-gateway",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.10", "0.1 is not text (put the version in quotes: '0.32.0')"),
+        ("newest", "'newest' is not a version (write '0.32.0')"),
+    ],
+)
+def test_a_version_that_yaml_reads_as_a_number_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(f"replicas: ['http://a']\nvllm_version: {text}", "g")
+    assert str(refused.value) == f"g:2: vllm_version: {message}"

@@ -85,6 +85,24 @@ def test_a_cpu_server_gets_its_cache_and_a_small_gate_out_of_ram() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in command.env
 
 
+def test_on_the_cpu_a_slot_stays_empty_for_requests_without_an_adapter() -> None:
+    adapters = {"sql": "/adapters/sql", "law": "/adapters/law"}
+    slots = {}
+    for kind in DeviceKind:
+        for asked in (None, 1, 5):
+            wanted = request(llama_config(), adapters=adapters, max_loras=asked)
+            command = plan_commands(place([wanted], [Device(0, "card", 16 * GIB, kind)]))[0].argv
+            slots[kind, asked] = command[command.index("--max-loras") + 1]
+    assert slots == {
+        (DeviceKind.CUDA, None): "2",
+        (DeviceKind.CUDA, 1): "1",
+        (DeviceKind.CUDA, 5): "5",
+        (DeviceKind.CPU, None): "3",
+        (DeviceKind.CPU, 1): "3",
+        (DeviceKind.CPU, 5): "5",
+    }
+
+
 def test_a_decoder_for_embeddings_is_run_as_a_pooling_model() -> None:
     plan = place([request("Qwen/Qwen3-0.6B", task=Task.POOL, max_model_len=4096)], [h100()])
     assert "--runner pooling" in plan_commands(plan)[0].line

@@ -94,6 +94,11 @@ models: {{chat: {{launch: {{model: {folder}, kv_cache: 1GiB}}}}}}
     assert requests_of(config, {}, calibration)[0].version == Version(0, 19, 1)
 
 
+def test_the_version_that_the_configuration_says_goes_before_all_others(folder: Path) -> None:
+    config = _config(f"vllm_version: '0.19.0'\nmodels: {{chat: {{launch: {{model: {folder}}}}}}}")
+    assert requests_of(config, {}, Calibration())[0].version == Version(0, 19, 0)
+
+
 def test_the_version_of_the_configured_command_is_read_from_its_environment(
     folder: Path, tmp_path: Path
 ) -> None:
