@@ -25,6 +25,7 @@ from gateway.proxy.resume.recording import (
 from gateway.proxy.resume.rejoin import Rejoin, text_length
 
 _IDS = b'token_ids":['
+_IDS_BYTES = len(_IDS)
 _NULL = b'token_ids":null'
 _ANY_IDS = re.compile(rb'"(prompt_)?token_ids":\[([0-9,]*)\]')
 _CHAT_TEXT = b'"delta":{"content":"'
@@ -116,10 +117,16 @@ class Tape(Recording):
         end = event.find(b"]", at)
         if end < 0:
             return event  # a piece of an event that is too long to be held
-        if self.asked and _is_plain(event, at):
-            self._take(event[at + len(_IDS) : end])
+        if self.asked and end > at + _IDS_BYTES and _is_plain(event, at):
+            ids = event[at + _IDS_BYTES : end]
+            self.seen += ids.count(b",") + 1
+            self._room -= len(ids) + 1
+            if self._room >= 0 or self._grow():
+                self.tokens += b"," + ids if self.tokens else ids
             self.stuck = self.reasoning = False
-            self.safe, self._safe_end, self.merged = self.seen, len(self.tokens), self._last_merged
+            self.merged = self._last_merged = b"," in ids
+            self.safe = self.seen
+            self._safe_end = len(self.tokens)
             return event if self._shown else event[:at] + _NULL + event[end + 1 :]
         return self._odd_event(event)
 
