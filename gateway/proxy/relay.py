@@ -241,10 +241,13 @@ class Relay:
         """What the client is to see of the events, while the tape remembers the rest."""
         assert self._tape is not None
         try:
-            return self._tape.edit(data)
+            edited = self._tape.edit(data)
         except NotAContinuation:
             self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
             return b""
+        if self._tape.useless:
+            self._tape = None
+        return edited
 
     def _stop_at_failure(self, data: bytes) -> bool:
         """Pass on what came before the engine gave up, if it did."""

@@ -53,13 +53,13 @@ class Recording(ABC):
     `seen` are the tokens that the client has, `asked` those of its prompt (0: not known). `safe` is how many
     tokens a continuation goes on from, `safe_event` the event that ends there, kept where it has offsets into
     the text. `stuck`: the client has something of the tokens behind. A stream that outgrows its bound is only
-    watched from then on (`overflown`).
+    watched from then on (`overflown`); one that holds nothing to record need not even be watched (`useless`).
     """
 
     __slots__ = (
         *("_account", "_granted", "_limit", "_room"),
         *("asked", "calls_tool", "finished", "overflown", "prefix", "reasoning", "rejoin", "safe_event"),
-        *("safe", "seen", "stuck", "usage_sent"),
+        *("safe", "seen", "stuck", "usage_sent", "useless"),
     )
 
     def __init__(self, limit_bytes: int, account: Account) -> None:
@@ -76,6 +76,7 @@ class Recording(ABC):
         self.finished = False
         self.usage_sent = False
         self.overflown = False
+        self.useless = False
         self.safe_event = b""
         self.rejoin: Rejoin | None = None
 

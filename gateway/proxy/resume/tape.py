@@ -46,7 +46,7 @@ class Tape(Recording):
     tokens: the last of them may have begun a character that is not in its text yet.
     """
 
-    __slots__ = ("_last_merged", "_safe_end", "_shown", "merged", "prompt", "tokens", "withheld")
+    __slots__ = ("_begun", "_last_merged", "_safe_end", "_shown", "merged", "prompt", "tokens", "withheld")
 
     def __init__(self, limit_bytes: int, account: Account, *, client_asked_for_ids: bool) -> None:
         super().__init__(limit_bytes, account)
@@ -57,6 +57,7 @@ class Tape(Recording):
         self.tokens = bytearray()
         self.merged = False
         self.withheld = False
+        self._begun = False
 
     def refusal(self) -> Refusal | None:
         """Why this stream can't be continued, whatever was asked; None when it can."""
@@ -113,6 +114,9 @@ class Tape(Recording):
         if at < 0:
             if _NO_IDS in event:
                 self.withheld = True
+            if not self.prompt and not self.seen and b'"choices":[{' in event:
+                # A second choice without any: this replica was asked for ids and knows none.
+                self.useless, self._begun = self._begun, True
             return event
         end = event.find(b"]", at)
         if end < 0:

@@ -299,3 +299,15 @@ def test_the_short_way_past_plain_events_ends_where_the_long_one_does(
         assert [long.edit(event) for event in events] == seen
     for name in ("safe", "seen", "stuck", "merged", "reasoning", "tokens", "_safe_end"):
         assert getattr(short, name) == getattr(long, name), name
+
+
+def test_a_replica_that_knows_no_ids_need_not_be_watched_but_one_that_is_only_slow_must() -> None:
+    head = b'data: {"id":"a","object":"o","created":1,"model":"m","choices":[{"index":0,'
+    word = head + b'"delta":{"content":"a"},"logprobs":null,"finish_reason":null}]}\n\n'
+    silent = Tape(1 << 16, lambda _: True, client_asked_for_ids=False)
+    for event in (b": keep-alive\n\n", b": keep-alive\n\n", word):
+        assert silent.edit(event) == event
+        assert not silent.useless
+    assert silent.edit(word) == word
+    assert silent.useless
+    assert silent.refusal() == "no_token_ids"
