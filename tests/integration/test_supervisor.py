@@ -246,6 +246,7 @@ async def test_the_end_of_the_guard_is_the_end_of_its_server(servers: Launches) 
         os.kill(guard, 9)
         await run.until(lambda: len(run.of(Answering)) == 2)
         assert first not in servers.alive()
+        assert len(servers.alive("escaped")) == 1
 
 
 async def test_a_command_that_is_not_there_is_said(servers: Launches) -> None:
