@@ -23,7 +23,7 @@ from gateway.terminal.failures import RUNTIME, Failure, configuration_errors
 from gateway.terminal.planning import planned
 from gateway.terminal.serving import front_of, log_to_stderr, read_file, run_or_say
 from gateway.terminal.start_progress import StartProgress, intentions
-from gateway.terminal.start_screen import announce
+from gateway.terminal.start_screen import announce, reachable
 
 ROUTED_S = 3.0
 
@@ -144,9 +144,12 @@ async def _tell(
         # Again, because a live display has put itself between us and the terminal.
         log_to_stderr(level)
         tellers.listeners.append(progress.hear)
+        await ready.wait()
+        front = front_of(plane)
+        places = f"Serving on {front.base_url} from the first server on, status on {reachable(front.admin)}/"
+        console.print(places, soft_wrap=True, markup=False)
         await supervisor.started.wait()
         tellers.listeners.remove(progress.hear)
     log_to_stderr(level)
-    await ready.wait()
     await _routed(plane)
-    announce(console, front_of(plane), plane)
+    announce(console, front, plane)

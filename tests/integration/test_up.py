@@ -128,11 +128,12 @@ async def test_ctrl_c_during_a_start_ends_it(servers: Launches) -> None:
 
 async def test_the_first_server_answers_while_the_next_still_starts(servers: Launches) -> None:
     models = {"chat": {"launch": {"priority": 1}}, "other": {"launch": {"env": {"FAKE_VLLM": "late"}}}}
-    config = write_config(servers, models, listen="127.0.0.1:18431")
+    config = write_config(servers, models)
     async with up(servers, config) as gateway, aiohttp.ClientSession() as session:
+        url = (await gateway.said("Serving on ")).split()[2]
         await gateway.said("other: preparing the KV cache")
         for _ in range(3):
-            assert await answer(session, "http://127.0.0.1:18431/v1", "chat") == 200
+            assert await answer(session, url, "chat") == 200
 
 
 async def test_a_server_that_dies_comes_back_with_its_adapter_while_the_other_answers(
