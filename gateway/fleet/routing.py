@@ -104,7 +104,7 @@ def choose(
     Replicas that failed a request a moment ago come last: one that fails fast is always idle, and least
     outstanding would send it everything (olla#144).
     """
-    usable, _ = candidates.usable(board, now, rules.panic_threshold)
+    usable, panic = candidates.usable(board, now, rules.panic_threshold)
     if tried:
         usable = [r for r in usable if r.id not in tried]
     if len(usable) > SCAN_LIMIT:
@@ -115,6 +115,9 @@ def choose(
     if rules.cap is not None:
         usable, loads = _with_room(usable, loads, rules.cap)
     trusted = [i for i, r in enumerate(usable) if board.standing(r.slot, now) < Standing.PENALISED]
+    if panic and tried:
+        # One that has failed already goes where all is well, if there is such a place.
+        trusted = [i for i in trusted if usable[i].state is State.UP] or trusted
     if trusted and len(trusted) < len(usable):
         usable = [usable[i] for i in trusted]
         loads = [loads[i] for i in trusted]

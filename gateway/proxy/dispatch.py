@@ -23,6 +23,9 @@ from gateway.proxy.retry import RetryBudget, is_error_of_replica, is_replica_fau
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream.connection import Connection
 
+BUDGET_PAUSE_S = 0.1
+"""How often a request that may not be repeated yet looks again."""
+
 
 class Dispatcher:
     """Sends requests to replicas."""
@@ -57,25 +60,38 @@ class Dispatcher:
         for _ in range(retries.attempts):
             if again is None:
                 return
-            try:
-                lease = await self._lease(job, tried)
-            except (NoReplica, QueueFull, QueueTimeout):
-                # The failed attempt's own story says more than "nobody is left", and ends a stream properly.
-                again.give_up(job)
-                return
-            # The budget keeps a dying pool from being hammered. A healthy replica can take what a dead one
-            # left behind, all at once: nothing is lost then.
-            if not (lease.replica.is_well() or self._budget.may_retry(retries)):
-                lease.release()
-                again.give_up(job)
-                return
-            if not await self._prepare(again, job, lease):
+            lease = await self._another(job, tried)
+            if lease is None or not await self._prepare(again, job, lease):
                 again.give_up(job)
                 return
             with self._budget.retrying():
                 again = await self._one(job, lease, tried)
         if again is not None:
             again.give_up(job)
+
+    async def _another(self, job: Job, tried: set[str]) -> Lease | None:
+        """A lease for one more attempt; None where nobody may be asked.
+
+        The budget keeps a dying pool from being hammered. A healthy replica can take what a dead one left
+        behind, all at once; one that is doubted is asked by few at a time. The others fail, but for streams:
+        half an answer is worth waiting for as long as a single failure makes a replica doubtful.
+        """
+        snapshot = self._fleet.snapshot
+        until = time.monotonic() + (snapshot.ejection.penalty_s if job.answer.begun else 0.0)
+        while True:
+            try:
+                lease = await self._lease(job, tried)
+            except (NoReplica, QueueFull, QueueTimeout):
+                # The failed attempt's own story says more than "nobody is left", and ends a stream properly.
+                return None
+            if lease.replica.is_well() or self._budget.may_retry(snapshot.retries):
+                return lease
+            lease.give_back()
+            if job.client.transport is None:
+                raise ClientGone("the client closed the connection")
+            if time.monotonic() >= until:
+                return None
+            await asyncio.sleep(BUDGET_PAUSE_S)
 
     async def _prepare(self, again: Again, job: Job, lease: Lease) -> bool:
         ready = False

@@ -33,6 +33,14 @@ def whole_events(data: bytes, *, everything: bool) -> tuple[bytes, bytes]:
     return data[:end], data[end:]
 
 
+def up_to_end(data: bytes, ends: tuple[bytes, ...]) -> bytes:
+    """Data up to its end marker, where the marker is a whole event: nothing belongs behind it."""
+    for marker in ends:
+        if marker.endswith(_END) and (at := data.find(marker)) >= 0:
+            return data[: at + len(marker)]
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFailure:
     """Where in the data the engine gave up. `event` is its own error event, if it sent one."""

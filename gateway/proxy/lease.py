@@ -100,3 +100,12 @@ class Lease:
             self.replica.meter.ended()
             if self._room.queue:
                 self._room.make_room()
+
+    def give_back(self) -> None:
+        """The request was not sent after all."""
+        if self._open:
+            self._open = False
+            self.replica.meter.step_back()
+            self.replica.undecided()
+            if self._room.queue:
+                self._room.make_room()

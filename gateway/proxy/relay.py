@@ -13,7 +13,7 @@ here, whatever the framing says. And a stream without its end marker is cut, how
 import asyncio
 import time
 
-from gateway.proxy.events import ABORTED, ERROR_EVENT, ROLE_EVENT, engine_failure, whole_events
+from gateway.proxy.events import ABORTED, ERROR_EVENT, ROLE_EVENT, engine_failure, up_to_end, whole_events
 from gateway.proxy.headers import ResponseHeaders
 from gateway.proxy.job import Job
 from gateway.proxy.lease import LiveReplica
@@ -275,5 +275,5 @@ class Relay:
                 self._answer.write(data)
             self._end(Ended(Failure.TRUNCATED, "the stream ended without its end marker"))
             return
-        self._answer.finish(data)
+        self._answer.finish(up_to_end(data, self._ends))
         self._end(COMPLETE)

@@ -1,15 +1,17 @@
 """Resuming where it is delicate: merged tokens, the text mode, replicas that restart in turn, odd answers."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from gateway.fleet.snapshot import ResumeMode, Retries
+from gateway.fleet.snapshot import Ejection, ResumeMode, Retries
 from gateway.proxy.settings import Settings
+from gateway.sim import EngineLimits
 from gateway.telemetry import families
 from tests.integration.harness import Front, Plan
-from tests.integration.sim_client import ask
+from tests.integration.sim_client import ask, until
 from tests.integration.stand_ins import Tap, completion, scripted, sim
 from tests.integration.test_proxy_resume import (
     CHAT,
@@ -126,6 +128,23 @@ async def test_a_request_that_kills_whoever_answers_it_does_not_go_round_for_eve
         stream = Stream(await ask(front.port, "POST", CHAT, asked(CHAT)))
         assert stream.error is not None
         assert len(one.requests) + len(two.requests) == 4
+
+
+async def test_streams_wait_for_a_doubted_replica_rather_than_all_at_once_or_not_at_all() -> None:
+    """The other replica failed a request a moment ago, so that it is asked by one at a time for now."""
+    slow = EngineLimits(step_s=0.01, prefill_tokens_per_s=0)
+    ejection = Ejection(consecutive_failures=100, penalty_s=0.5)
+    retries = Retries(budget=0.0, min_concurrent=1)
+    async with sim(engine=slow) as dying, sim(engine=slow) as other:
+        plan = pool(dying, other)
+        async with Front(plan, ejection=ejection, retries=retries) as front:
+            asking = [asyncio.ensure_future(ask(front.port, "POST", CHAT, asked(CHAT))) for _ in range(5)]
+            await until(lambda: dying.running == 5 and all(a.generated > 2 for a in dying.state.answers))
+            front.planes[0].fleet.pools["chat"].replicas[other.url].failed(ejection)
+            dying.stop()
+            for reply in await asyncio.gather(*asking):
+                assert Stream(reply).text == truth(CHAT)
+            assert front.count(families.RESUMED, "resumed") == 5
 
 
 # -- answers that are not what was asked for --
