@@ -8,6 +8,8 @@ from rich.table import Table
 from tests.chaos.storm import Outcome
 
 SHOWN = 20
+TOLD = ("status", "outcome", "path", "adapter", "attempts", "ttft", "duration", "error")
+"""What is said of a request that was not completed: keys of the access log."""
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -41,8 +43,8 @@ def show(outcome: Outcome, console: Console) -> None:
         table.add_row(*map(str, row))
     console.print(table)
     for line in outcome.failures[:SHOWN]:
-        said = ("status", "outcome", "path", "adapter", "attempts", "ttft", "duration", "error")
-        console.print("not completed:", {key: line[key] for key in said}, highlight=False)
+        said = ", ".join(f"{key} {line[key]}" for key in TOLD if line[key] not in (None, ""))
+        console.print(f"not completed: {said}", highlight=False)
     for finding in outcome.findings:
         console.print(f"[red]finding:[/] {finding}", highlight=False)
     console.print("nothing is wrong" if not outcome.findings else f"{len(outcome.findings)} findings")

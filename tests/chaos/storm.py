@@ -25,6 +25,9 @@ from tests.chaos.replicas import Replica, quiet_port
 LEAVES = 0.04
 """Share of the clients that hang up before their answer is there."""
 
+HEALED_WITHIN_S = 60.0
+"""How long after the last fault all replicas must be up again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -65,7 +68,6 @@ class Storm:
         self._rng = Random(plan.seed)
         self._conditions: dict[str, str] = {}
         self._calm = asyncio.Event()
-        self._strikes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Outcome:
         began = time.monotonic()
@@ -74,9 +76,11 @@ class Storm:
             watching = group.create_task(self._watch())
             for number in range(self._plan.clients):
                 group.create_task(self._be_a_client(Random(f"{self._plan.seed} {number}")))
-            await self._torment()
+            async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as strikes:
+                await self._torment(strikes)
+                patience.reschedule(asyncio.get_running_loop().time() + HEALED_WITHIN_S)
+            # Not before: what was ejected comes back through a request that tries it.
             self._calm.set()
-            await self._heal()
             watching.cancel()
         self.outcome.seconds = time.monotonic() - began
         await reckon(self.outcome, self._front, self._replicas, baseline)
@@ -101,12 +105,12 @@ class Storm:
             self._conditions = await self._front.conditions()
             await asyncio.sleep(0.05)
 
-    async def _torment(self) -> None:
+    async def _torment(self, strikes: asyncio.TaskGroup) -> None:
         models = tuple(ADAPTERS)
         for number, fault in enumerate(schedule(self._plan.seed, self._plan.faults, models), 1):
             replica = await self._victim(fault)
             replica.struck = True
-            self._strikes.add(asyncio.create_task(self._strike(fault, replica)))
+            strikes.create_task(self._strike(fault, replica))
             self.outcome.faults[fault.kind] += 1
             if number % self._plan.kill_worker_every == 0:
                 await self._kill_a_worker()
@@ -134,10 +138,6 @@ class Storm:
         self.outcome.faults["SIGKILL of a worker"] += 1
         self.outcome.ledger.kills.append(time.monotonic())
         os.kill(self._rng.choice(pids), signal.SIGKILL)
-
-    async def _heal(self) -> None:
-        async with asyncio.timeout(60):
-            await asyncio.gather(*self._strikes)
 
 
 async def storm(plan: Plan) -> Outcome:
