@@ -13,6 +13,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-
 VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
+ONLY   :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real test-deploy chaos lint format bench load soak wheel clean
@@ -50,11 +51,11 @@ $(MODELS)/made: tests/real/tiny_models.py $(VLLM)/recipe.sha256
 	@touch $@
 
 test-real: $(STAMP)dev $(VLLM)/recipe.sha256 $(MODELS)/made
-	$(BIN)/python -m pytest -m real tests/real
+	$(BIN)/python -m pytest -m real tests/real $(ONLY)
 
 test-deploy: $(STAMP)dev
 	@tests/deploy/install.sh
-	$(BIN)/python -m pytest -m deploy tests/deploy
+	$(BIN)/python -m pytest -m deploy tests/deploy $(ONLY)
 
 chaos: $(STAMP)dev
 	$(BIN)/python -m tests.chaos
