@@ -43,7 +43,7 @@ def read_head(body: bytes) -> RequestHead:
         raise BadRequest("1 validation error:\n  Field required", param="body")
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as strict:
+    except (msgspec.DecodeError, UnicodeDecodeError) as strict:
         # json.loads takes more than the strict parser: NaN, a byte order mark, UTF-16, lone surrogates.
         return _read_leniently(body, strict)
     except RecursionError:

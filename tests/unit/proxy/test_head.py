@@ -155,6 +155,8 @@ def test_an_alias_in_a_body_that_is_not_utf_8_is_refused_and_not_spliced(encodin
         b'"model"',
         b"null",
         b"{",
+        b'{"model":"\x80"}',
+        b'{"model":"\xc3\xa9\\u00e9\x80"}',
         b'{"model":"a"} x',
         b"\xff\xfe",
         b"{'model':1}",
