@@ -141,5 +141,5 @@ class Recording(ABC):
         """Put what was made so far behind the request's prompt, and expect the events of a continuation.
 
         The recording is taken back to the end of what the client can be said to have. Returns why the
-        request can't be extended, if it can't.
+        request can't be extended, if it can't. Raises `ValueError` where the events make no sense.
         """

@@ -5,8 +5,9 @@ prompt and the whole answer.
 """
 
 import re
+from typing import Annotated
 
-import orjson
+import msgspec
 
 _EVENT = b"data: "
 _EVENT_END = b"\n\n"
@@ -14,7 +15,8 @@ _PREFIX = re.compile(rb'data: (\{"id":"[^"]*","object":"[^"]*","created":\d+,"mo
 _ROLE = b'"delta":{"role":"assistant"'
 _USAGE = b'"usage":{'
 _PROMPT_IDS = re.compile(rb'"prompt_token_ids":\[([0-9,]*)\]')
-_TEXT_OFFSETS = re.compile(rb'(?<="text_offset":\[)[0-9,]+(?=\])')
+_COUNTS = re.compile(rb'"(prompt|completion)_tokens":([0-9]{1,9})(?![0-9])')
+_TEXT_OFFSETS = re.compile(rb'(?<="text_offset":\[)[0-9]{1,9}(?:,[0-9]{1,9})*(?=\])')
 
 
 def prefix_of(data: bytes) -> bytes:
@@ -23,10 +25,26 @@ def prefix_of(data: bytes) -> bytes:
     return b"" if found is None else found.group(1)
 
 
+class _Logprobs(msgspec.Struct):
+    text_offset: Annotated[list[int], msgspec.Meta(min_length=1)]
+    tokens: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class _Choice(msgspec.Struct):
+    logprobs: _Logprobs
+
+
+class _LoggedEvent(msgspec.Struct):
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+
+
 def text_length(event: bytes) -> int:
-    """How long the text is at the end of a `/v1/completions` event with logprobs, as vLLM counts it."""
-    logprobs = orjson.loads(event.removeprefix(_EVENT))["choices"][0]["logprobs"]
-    return int(logprobs["text_offset"][-1]) + len(logprobs["tokens"][-1])
+    """How long the text is at the end of a `/v1/completions` event with logprobs, as vLLM counts it.
+
+    Raises `ValueError` when the event is none.
+    """
+    logged = msgspec.json.decode(event.removeprefix(_EVENT), type=_LoggedEvent).choices[0].logprobs
+    return logged.text_offset[-1] + len(logged.tokens[-1])
 
 
 class NotAContinuation(Exception):
@@ -68,8 +86,7 @@ class Rejoin:
         if self._text_length:
             data = _TEXT_OFFSETS.sub(self._shifted, data)
         if self._added and _USAGE in data:
-            events = (event + _EVENT_END for event in data.split(_EVENT_END) if event)
-            data = b"".join(self._with_usage(event) if _USAGE in event else event for event in events)
+            data = _COUNTS.sub(self._moved, data)
         return data
 
     def _check_prompt(self, data: bytes) -> None:
@@ -82,10 +99,8 @@ class Rejoin:
     def _shifted(self, offsets: re.Match[bytes]) -> bytes:
         return b",".join(b"%d" % (int(offset) + self._text_length) for offset in offsets.group().split(b","))
 
-    def _with_usage(self, event: bytes) -> bytes:
+    def _moved(self, count: re.Match[bytes]) -> bytes:
         """The tokens that were continued from are part of the answer, not of the prompt."""
-        document = orjson.loads(event.removeprefix(_EVENT))
-        usage = document["usage"]
-        usage["prompt_tokens"] -= self._added
-        usage["completion_tokens"] += self._added
-        return _EVENT + orjson.dumps(document) + _EVENT_END
+        name, number = count.groups()
+        tokens = int(number) + (self._added if name == b"completion" else -self._added)
+        return b'"%b_tokens":%d' % (name, max(0, tokens))

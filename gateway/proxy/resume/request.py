@@ -46,7 +46,10 @@ def continuation(path: str, body: bytes, tape: Recording) -> bytes | Refusal:
         document.setdefault("max_tokens", _COMPLETION_TOKENS)
     if not _shorten(document, tape.safe):
         return "nothing_left"
-    refusal = tape.extend(document, path)
+    try:
+        refusal = tape.extend(document, path)
+    except ValueError:
+        return "unsupported_request"  # the replica's events say what no vLLM would
     return refusal or orjson.dumps(document)
 
 
