@@ -3,6 +3,7 @@
 # make test-real    the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
 # make test-deploy  the files of deploy/ with a real Prometheus, nginx and HAProxy (as root, installs them from Debian)
 # make chaos        10,000 requests and 500 faults, every request accounted for (10 minutes)
+# make fuzz         10 minutes of odd streams, bodies and configuration files
 # make bench        the gateway beside nginx, HAProxy, Envoy and the Rust routers, as ratios (an hour; see loadtests/README.md)
 # make load         Locust users against a running demo, for a minute
 # make soak         a million requests or 30 minutes: is memory flat?
@@ -16,7 +17,7 @@ MODELS := .cache/tiny-models
 ONLY   :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-deploy chaos lint format bench load soak wheel clean
+.PHONY: help demo test test-real test-deploy chaos fuzz lint format bench load soak wheel clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -59,6 +60,9 @@ test-deploy: $(STAMP)dev
 
 chaos: $(STAMP)dev
 	$(BIN)/python -m tests.chaos
+
+fuzz: $(STAMP)dev
+	$(BIN)/python -m tests.fuzz
 
 bench: $(STAMP)dev
 	$(BIN)/python -m loadtests.bench run
