@@ -110,8 +110,8 @@ async def test_streams_go_on_while_replicas_are_added_and_removed() -> None:
                     return await answer.read()
 
             async with aiohttp.ClientSession(timeout=PATIENCE) as client:
-                streams = [asyncio.create_task(stream(client)) for _ in range(6)]
-                await until(lambda: a.running + b.running == 6)
+                streams = [asyncio.create_task(stream(client)) for _ in range(50)]
+                await until(lambda: a.running + b.running == 50)
                 file.text = f"models: {{m: {{replicas: [{b.url}, {c.url}]}}}}"
                 await plane.reload()
                 await until(lambda: urls(plane) == {b.url: "up", c.url: "up"})
