@@ -125,10 +125,10 @@ async def _refused(port: int) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(encode("GET", "/health"))
-                if not await reader.read(1 << 16):
-                    return
-                writer.close()
+                with contextlib.closing(writer):
+                    writer.write(encode("GET", "/health"))
+                    if not await reader.read(1 << 16):
+                        return
                 await asyncio.sleep(0.02)
 
 
