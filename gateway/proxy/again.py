@@ -15,6 +15,7 @@ from gateway.proxy.lease import LiveReplica
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import Relay
 
+_SERVER_ERROR, _BUSY = 500, 503
 _ERRORS: dict[Failure, type[GatewayError]] = {
     Failure.FIRST_BYTE_TIMEOUT: FirstByteTimeout,
     Failure.IDLE_TIMEOUT: IdleTimeout,
@@ -31,7 +32,12 @@ def error_of(ended: Ended) -> GatewayError:
 
 
 class Again(Protocol):
-    """Something that another replica may still put right."""
+    """Something that another replica may still put right.
+
+    `may_wait` says whether it is worth waiting for one.
+    """
+
+    may_wait: bool
 
     async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """That replica is about to be asked. False: it can't be, and nobody else is."""
@@ -48,6 +54,7 @@ class Unanswered:
     def __init__(self, reason: str, error: GatewayError) -> None:
         self._reason = reason
         self._error = error
+        self.may_wait = True
 
     async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """Count the retry."""
@@ -65,6 +72,8 @@ class HeldAnswer:
     def __init__(self, reason: str, relay: Relay) -> None:
         self._reason = reason
         self._relay = relay
+        # One that is busy has said when to come again; the client is to hear it at once.
+        self.may_wait = relay.status >= _SERVER_ERROR and relay.status != _BUSY
 
     async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """Count the retry; the answer is forgotten."""

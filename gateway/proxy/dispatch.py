@@ -25,6 +25,8 @@ from gateway.proxy.upstream.connection import Connection
 
 BUDGET_PAUSE_S = 0.1
 """How often a request that may not be repeated yet looks again."""
+MOST_WAITING = 64
+"""How many of a worker's requests may do that; looking costs CPU, and a dying pool fails everything."""
 
 
 class Dispatcher:
@@ -34,6 +36,7 @@ class Dispatcher:
         self._fleet = fleet
         self._deadlines = deadlines
         self._budget = RetryBudget()
+        self._waiting = 0
 
     async def run(self, job: Job) -> None:
         """Answer the request. Raises `GatewayError` when nothing was sent to the client.
@@ -60,7 +63,11 @@ class Dispatcher:
         for _ in range(retries.attempts):
             if again is None:
                 return
-            lease = await self._another(job, tried)
+            self._waiting += 1
+            try:
+                lease = await self._another(again, job, tried)
+            finally:
+                self._waiting -= 1
             if lease is None or not await self._prepare(again, job, lease):
                 again.give_up(job)
                 return
@@ -69,16 +76,20 @@ class Dispatcher:
         if again is not None:
             again.give_up(job)
 
-    async def _another(self, job: Job, tried: set[str]) -> Lease | None:
+    async def _another(self, again: Again, job: Job, tried: set[str]) -> Lease | None:
         """A lease for one more attempt; None where nobody may be asked.
 
         The budget keeps a dying pool from being hammered. A healthy replica can take what a dead one left
-        behind, all at once; one that is doubted is asked by few at a time. The others fail, but for streams:
-        half an answer is worth waiting for as long as a single failure makes a replica doubtful.
+        behind, all at once; one that is doubted is asked by few at a time, while some others wait for as long
+        as a single failure makes a replica doubtful.
         """
         snapshot = self._fleet.snapshot
-        until = time.monotonic() + (snapshot.ejection.penalty_s if job.answer.begun else 0.0)
+        patient = again.may_wait and self._waiting <= MOST_WAITING
+        until = time.monotonic() + (snapshot.ejection.penalty_s if patient else 0.0)
         while True:
+            if job.answer.begun and job.pool.all_tried(job.entry.upstream, tried):
+                # Half an answer is worth another look at those that failed it before: they may be restarted.
+                tried.intersection_update({job.replica})
             try:
                 lease = await self._lease(job, tried)
             except (NoReplica, QueueFull, QueueTimeout):
@@ -142,10 +153,6 @@ class Dispatcher:
             replica.failed(self._fleet.snapshot.ejection)
         if not job.answer.begun:
             return self._unbegun(job, relay, ended)
-        went_on = relay.streaming and relay.last_data and ended.failure is not Failure.STARTED_OVER
-        if went_on and job.pool.all_tried(job.entry.upstream, tried):
-            # Replicas that are restarted one after the other: the first may be well again.
-            tried.intersection_update({replica.view.id})
         return interruption(job, relay, ended)
 
     def _unbegun(self, job: Job, relay: Relay, ended: Ended) -> Again | None:

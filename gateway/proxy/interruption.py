@@ -21,6 +21,7 @@ class Interrupted:
         self._error = error
         self._event = error_event or error.event()
         self._why_not = "no_replica"
+        self.may_wait = True
 
     async def go_on(self, job: Job, replica: LiveReplica) -> bool:
         """Make sure that the continuation begins with a whole character."""
