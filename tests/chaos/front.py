@@ -22,6 +22,7 @@ from tests.integration.commands import Running
 
 PREFIX = "vllm_gateway_"
 MARK = "TEST_RUN"
+PENALTY_S = 0.5
 
 
 def configuration(pools: Mapping[str, Sequence[str]], workers: int, log: Path) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def configuration(pools: Mapping[str, Sequence[str]], workers: int, log: Path) -
             "models_interval": "2s",
             "metrics_interval": "0.4s",
         },
-        "ejection": {"base": "1s", "max": "3s", "penalty": "0.5s", "hang": "2.5s"},
+        "ejection": {"base": "1s", "max": "3s", "penalty": f"{PENALTY_S}s", "hang": "2.5s"},
     }
 
 
@@ -63,9 +64,10 @@ class Front:
         async with self._session.get(f"{self._admin}/api/status") as response:
             return await response.json()
 
-    async def conditions(self) -> dict[str, str]:
-        """What the gateway makes of each replica."""
-        return {replica["url"]: replica["condition"] for replica in (await self.status())["replicas"]}
+    async def well(self) -> set[str]:
+        """The replicas that the gateway knows to be up and to have their adapter."""
+        replicas = (await self.status())["replicas"]
+        return {each["url"] for each in replicas if each["condition"] == "up" and each["adapters"]}
 
     async def worker_pids(self) -> list[int]:
         return [worker["pid"] for worker in (await self.status())["workers"] if worker["pid"] is not None]

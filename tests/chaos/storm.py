@@ -16,7 +16,7 @@ import aiohttp
 
 from tests.chaos.client import Client
 from tests.chaos.faults import Fault, schedule, strike
-from tests.chaos.front import Front, serving
+from tests.chaos.front import PENALTY_S, Front, serving
 from tests.chaos.ledger import Ledger
 from tests.chaos.questions import ADAPTERS, draw
 from tests.chaos.reckoning import reckon
@@ -66,7 +66,7 @@ class Storm:
         self._front = front
         self._replicas = replicas
         self._rng = Random(plan.seed)
-        self._conditions: dict[str, str] = {}
+        self._well: set[str] = set()
         self._calm = asyncio.Event()
 
     async def run(self) -> Outcome:
@@ -102,7 +102,7 @@ class Storm:
     async def _watch(self) -> None:
         """Know what the gateway thinks: a replica that is healed is not yet trusted."""
         while True:
-            self._conditions = await self._front.conditions()
+            self._well = await self._front.well()
             await asyncio.sleep(0.05)
 
     async def _torment(self, strikes: asyncio.TaskGroup) -> None:
@@ -120,7 +120,7 @@ class Storm:
         """One that is well, as long as another one stays well."""
         while True:
             mine = [replica for replica in self._replicas if replica.model == fault.model]
-            well = [r for r in mine if not r.struck and self._conditions.get(r.url) == "up"]
+            well = [r for r in mine if not r.struck and r.url in self._well]
             if len(well) > 1:
                 return self._rng.choice(well)
             await asyncio.sleep(0.02)
@@ -129,8 +129,10 @@ class Storm:
         await strike(fault, replica)
         # The status may still be the one from before the fault: two looks later it is not.
         await asyncio.sleep(0.2)
-        while self._conditions.get(replica.url) != "up":  # noqa: ASYNC110 - another process makes it true
+        while replica.url not in self._well:  # noqa: ASYNC110 - another process makes it true
             await asyncio.sleep(0.05)
+        # Up, but doubted: its last failure is held against it for a moment.
+        await asyncio.sleep(PENALTY_S)
         replica.struck = False
 
     async def _kill_a_worker(self) -> None:
