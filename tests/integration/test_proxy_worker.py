@@ -96,7 +96,7 @@ async def refuses(port: int) -> None:
         while True:
             try:
                 client = await Client.open(port)
-            except ConnectionRefusedError:
+            except ConnectionError:
                 return
             client.writer.close()
             await asyncio.sleep(0.01)
