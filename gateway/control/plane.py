@@ -22,7 +22,7 @@ from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
 from gateway.control.launched import LaunchedReplicas, observation_of
 from gateway.control.monitor import Monitor, Rhythm
-from gateway.control.views import engine_numbers, replica_views
+from gateway.control.views import engine_numbers, hung_counts, replica_views
 from gateway.control.workers import Workers
 from gateway.fleet.snapshot import Snapshot
 from gateway.launch.plan import Plan
@@ -135,6 +135,7 @@ class ControlPlane:
             worker_restarts=workers.restarts,
             reloads=dict(self._reloads),
             engines=engine_numbers(self._parts.state.known),
+            hung=hung_counts(self._parts.state.known),
         )
 
     def replicas(self) -> Sequence[ReplicaView]:

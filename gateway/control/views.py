@@ -40,3 +40,8 @@ def engine_numbers(known: Sequence[Known]) -> dict[str, EngineNumbers]:
         for one in known
         if one.engine is not None
     }
+
+
+def hung_counts(known: Sequence[Known]) -> dict[str, int]:
+    """How often each replica's engine was found hung."""
+    return {one.seen.url: one.hung_count for one in known}

@@ -48,8 +48,8 @@ class Observation:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it takes new requests: up by its probes, and not drained by an operator."""
-        return self.health.state is State.UP and not self.draining
+        """Whether it takes new requests: up by its probes, not hung, and not drained by an operator."""
+        return self.health.state is State.UP and not (self.hung or self.draining)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,8 @@ class Candidates:
     """The replicas of one pool that know one model name.
 
     `ready` are up and not draining. `doubtful` are what panic falls back on besides: replicas whose probes
-    time out, or, where there is nothing better at all, those that answer 5xx. Refused ports are in neither.
+    time out, or, where there is nothing better at all, those that answer 5xx. Refused ports are in neither,
+    and neither are hung engines: a probe can be wrong, but these were seen to have work and not to move.
     """
 
     ready: tuple[Replica, ...]
@@ -51,7 +52,7 @@ class Candidates:
 
         A replica whose models were never read (it was never up) is no candidate: it may serve anything.
         """
-        mine = [r for r in replicas if upstream_name in r.models and not r.draining]
+        mine = [r for r in replicas if upstream_name in r.models and not (r.draining or r.hung)]
         ready, unresponsive, failing = (
             tuple(r for r in mine if r.state is state)
             for state in (State.UP, State.UNRESPONSIVE, State.FAILING)

@@ -24,6 +24,8 @@ from gateway.fleet.ejection import Standing
 from gateway.fleet.snapshot import Pool, Replica, Snapshot, State
 from gateway.telemetry.families import (
     CODES,
+    EJECTION_REASONS,
+    EJECTIONS,
     POOL_FAMILIES,
     REPLICA_FAMILIES,
     WORKER_FAMILIES,
@@ -53,7 +55,8 @@ class EngineNumbers:
 class Facts:
     """What the control plane knows at this moment and no scoreboard holds.
 
-    `engines` is keyed by replica id and lacks the replicas whose metrics were not read lately.
+    `engines` is keyed by replica id and lacks the replicas whose metrics were not read lately. `hung` counts,
+    by replica id, how often its engine was found hung: the one kind of ejection that no worker decides.
     `reloads` counts by outcome (`ok`, `rejected`).
     """
 
@@ -63,6 +66,7 @@ class Facts:
     worker_restarts: int = 0
     reloads: Mapping[str, int] = field(default_factory=dict)
     engines: Mapping[str, EngineNumbers] = field(default_factory=dict)
+    hung: Mapping[str, int] = field(default_factory=dict)
 
 
 class Scrape(Collector):
@@ -77,7 +81,7 @@ class Scrape(Collector):
         pools = tuple(self._facts.snapshot.pools.values())
         sums = read(self._board, *slots_used(pools))
         yield from _pool_families(pools, sums)
-        yield from _replica_families(pools, sums)
+        yield from _replica_families(pools, sums, self._facts.hung)
         yield from _worker_families(sums)
         yield from _states(pools, self._board, self._now)
         yield from _engines(pools, self._facts.engines)
@@ -118,11 +122,14 @@ def _pool_families(pools: Iterable[Pool], sums: Sums) -> Iterator[Metric]:
         yield metric
 
 
-def _replica_families(pools: Iterable[Pool], sums: Sums) -> Iterator[Metric]:
+def _replica_families(pools: Iterable[Pool], sums: Sums, hung: Mapping[str, int]) -> Iterator[Metric]:
     for family in REPLICA_FAMILIES:
         metric = _empty(family, "model", "replica")
         for pool, replica in _members(pools):
-            _add(metric, family, (pool.name, replica.id), sums.replica(replica.slot, family))
+            cells = list(sums.replica(replica.slot, family))
+            if family is EJECTIONS:
+                cells[EJECTION_REASONS.index("hung")] += hung.get(replica.id, 0)
+            _add(metric, family, (pool.name, replica.id), cells)
         yield metric
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.commands import Running, running
 from tests.integration.sim_client import Reply
@@ -25,6 +26,15 @@ class Served:
     async def admin_text(self, path: str) -> str:
         async with aiohttp.ClientSession() as session, session.get(self.admin + path) as response:
             return await response.text()
+
+    async def metric(self, name: str, **labels: str) -> float:
+        families = text_string_to_metric_families(await self.admin_text("/metrics"))
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == f"vllm_gateway_{name}" and labels.items() <= sample.labels.items()
+        )
 
     async def conditions(self) -> dict[str, str]:
         async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/api/status") as response:

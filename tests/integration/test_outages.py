@@ -46,6 +46,7 @@ async def test_an_engine_that_hangs_while_its_health_says_200_loses_its_streams_
             await until(lambda: a.running == b.running == 4)
             a.set_faults(freeze=True)
             await gateway.shows(a.url, "ejected")
+            assert (await gateway.metric("replica_ejections_total", replica=a.url, reason="hung")) == 1
             assert [said(reply) for reply in await asyncio.gather(*asking)] == [text_of(150)] * 8
             status = await ask(a.port, "GET", "/health")
             assert status.status == 200

@@ -1,6 +1,5 @@
 """Short ways to write fleets down."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.fleet.ejection import Marks, Standing, standing
@@ -23,6 +22,7 @@ def seen(
     pool: str | None = None,
     state: State = State.UP,
     draining: bool = False,
+    hung: bool = False,
     read: bool = True,
 ) -> Observation:
     return Observation(
@@ -32,6 +32,7 @@ def seen(
         health=Health(state),
         models=tuple(models) if read else None,
         draining=draining,
+        hung=hung,
     )
 
 
@@ -50,9 +51,16 @@ def replica(
     models: str = "m",
     weight: float = 1.0,
     draining: bool = False,
+    hung: bool = False,
 ) -> Replica:
     return Replica(
-        id=name, slot=slot, state=state, models=frozenset(models.split()), weight=weight, draining=draining
+        id=name,
+        slot=slot,
+        state=state,
+        models=frozenset(models.split()),
+        weight=weight,
+        draining=draining,
+        hung=hung,
     )
 
 
@@ -66,22 +74,8 @@ class FakeBoard:
     def outstanding(self, slot: int) -> int:
         return self.counts.get(slot, 0)
 
-    def loads(self, slots: Sequence[int]) -> list[int]:
-        return [self.outstanding(slot) for slot in slots]
-
-    def all_good(self, slots: Sequence[int]) -> bool:
-        marks = [self.marks[slot] for slot in slots if slot in self.marks]
-        return not any(mark.ejected_until or mark.penalised_until for mark in marks)
-
     def standing(self, slot: int, now: float) -> Standing:
         return standing(self.marks.get(slot, Marks()), now)
-
-
-class SuspiciousBoard(FakeBoard):
-    """Says the same, but never that all is good: every choice takes the long way."""
-
-    def all_good(self, slots: Sequence[int]) -> bool:
-        return False
 
 
 def ejected(until: float) -> Marks:

@@ -68,9 +68,9 @@ def test_a_usable_replica_is_believed_before_one_that_is_down() -> None:
     assert names["x"].root == "new"
 
 
-def test_a_draining_replica_lists_nothing() -> None:
-    names, _ = named(seen("a", base("x"), draining=True))
-    assert not names["x"].listed
+def test_a_draining_or_hung_replica_lists_nothing() -> None:
+    names, _ = named(seen("a", base("x"), draining=True), seen("b", base("y"), hung=True))
+    assert {name: n.listed for name, n in names.items()} == {"x": False, "y": False}
 
 
 # -- conflicts --

@@ -12,7 +12,7 @@ from gateway.fleet.balance import SCAN_LIMIT
 from gateway.fleet.ejection import Marks, Standing, failed, on_trial, succeeded
 from gateway.fleet.routing import Candidates, Rules, choose
 from gateway.fleet.snapshot import Ejection, Replica, State
-from tests.unit.fleet.fleets import FakeBoard, SuspiciousBoard, ejected, penalised, replica
+from tests.unit.fleet.fleets import FakeBoard, ejected, penalised, replica
 
 RULES = Rules(panic_threshold=0.5, cap=None)
 
@@ -169,6 +169,14 @@ def test_where_nobody_listens_there_is_no_panic() -> None:
     assert usable(pool(State.REFUSED), FakeBoard()) == ([], False)
 
 
+def test_a_hung_engine_is_never_asked_not_even_in_panic() -> None:
+    board = FakeBoard(marks={0: ejected(101.0), 1: ejected(101.0)})
+    hung = [replica(f"r{slot}", slot, hung=True) for slot in range(2)]
+    assert usable(hung, board) == ([], False)
+    assert usable([*hung, replica("r2", 2)], board) == (["r2"], False)
+    assert usable([*hung, replica("r2", 2, State.UNRESPONSIVE)], board) == (["r2"], True)
+
+
 # -- large pools --
 
 LARGE = [replica(f"r{slot}", slot) for slot in range(SCAN_LIMIT + 1)]
@@ -229,6 +237,7 @@ class Traffic(RuleBasedStateMachine):
         assert chosen.id not in tried
         assert chosen.state not in {State.STARTING, State.REFUSED}
         assert not chosen.draining
+        assert not chosen.hung
         assert cap is None or self.board.outstanding(chosen.slot) < cap
         assert panic or self.board.standing(chosen.slot, self.now) is not Standing.OUT
         self.board.counts[chosen.slot] = self.board.outstanding(chosen.slot) + 1
@@ -245,9 +254,9 @@ class Traffic(RuleBasedStateMachine):
         lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
         self.board.counts[lease.slot] -= 1
 
-    @rule(slot=st.integers(0, 3), state=st.sampled_from(State), draining=st.booleans())
-    def change(self, slot: int, state: State, draining: bool) -> None:  # noqa: FBT001
-        self.replicas[slot] = replica(f"r{slot}", slot, state, draining=draining)
+    @rule(slot=st.integers(0, 3), state=st.sampled_from(State), draining=st.booleans(), hung=st.booleans())
+    def change(self, slot: int, state: State, draining: bool, hung: bool) -> None:  # noqa: FBT001
+        self.replicas[slot] = replica(f"r{slot}", slot, state, draining=draining, hung=hung)
 
     @rule(slot=st.integers(0, 3))
     def fail(self, slot: int) -> None:
@@ -283,18 +292,3 @@ def test_panic_never_returns_fewer_than_health_would(
     healthy = [r for r in candidates.ready if board.standing(r.slot, 100.0) is not Standing.OUT]
     assert set(healthy) <= set(found)
     assert panic or list(found) == healthy
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(State), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=6),
-    st.dictionaries(st.integers(0, 5), st.sampled_from([Marks(), penalised(150.0), penalised(50.0)])),
-    st.integers(0, 20),
-)
-def test_the_short_way_chooses_as_the_long_one(
-    fleet: list[tuple[State, int, float]], marks: dict[int, Marks], turn: int
-) -> None:
-    replicas = [replica(f"r{i}", i, state, weight=weight) for i, (state, _, weight) in enumerate(fleet)]
-    loads = {i: load for i, (_, load, _) in enumerate(fleet)}
-    assert pick(replicas, FakeBoard(loads, marks), turn=turn) == pick(
-        replicas, SuspiciousBoard(loads, marks), turn=turn
-    )

@@ -207,6 +207,30 @@ def test_outstanding_is_the_number_of_open_leases_and_never_above_the_cap(
     board.close()
 
 
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.sampled_from(State), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=4),
+    st.integers(0, 20),
+)
+def test_the_short_way_chooses_as_the_long_one(replicas: list[tuple[State, int, float]], turn: int) -> None:
+    board = Scoreboard.create(Layout(workers=1, pools=1, replicas=4))
+    views = tuple(
+        Replica(id=f"http://10.0.0.{slot}", slot=slot, state=state, weight=weight, models=frozenset({"m"}))
+        for slot, (state, _, weight) in enumerate(replicas)
+    )
+    pool = pool_of(fleet(board, Snapshot(number=1, pools={"m": Pool(name="m", slot=0, replicas=views)})))
+    for slot, (_, load, _) in enumerate(replicas):
+        board.cells[board.layout.replica(0, slot) + REPLICA_OFFSETS["replica_outstanding"]] = load
+    pool._turn = turn
+    short = pool.lease("m")
+    if short is not None:
+        short.release()
+    pool._turn = turn
+    long = pool._lease_with_care(pool.candidates("m"), ())
+    assert (short and short.replica.view.id) == (long and long.replica.view.id)
+    board.close()
+
+
 # -- passive health --
 
 

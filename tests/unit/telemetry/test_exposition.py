@@ -36,6 +36,7 @@ FACTS = Facts(
     worker_restarts=1,
     reloads={"ok": 3, "rejected": 0},
     engines={A: EngineNumbers(running=4, waiting=2, kv_usage=0.25)},
+    hung={A: 3},
 )
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Labels = dict[str, str]
@@ -95,11 +96,17 @@ def test_replica_numbers_carry_model_and_replica(board: Scoreboard) -> None:
     board.cells[LAYOUT.replica(0, 3) + REPLICA_OFFSETS[OUTSTANDING.name]] = 4
     board.cells[LAYOUT.replica(1, 3) + REPLICA_OFFSETS[OUTSTANDING.name]] = 5
     at = LAYOUT.replica(1, 5) + REPLICA_OFFSETS[EJECTIONS.name]
-    board.cells[at + EJECTIONS.values.index("hung")] = 2
+    board.cells[at + EJECTIONS.values.index("trial_failed")] = 2
     shown = text(board)
     assert value(shown, "replica_outstanding", model="chat", replica=A) == 9
-    assert value(shown, "replica_ejections_total", replica=B, reason="hung") == 2
-    assert value(shown, "replica_ejections_total", replica=A, reason="hung") == 0
+    assert value(shown, "replica_ejections_total", replica=B, reason="trial_failed") == 2
+    assert value(shown, "replica_ejections_total", replica=A, reason="trial_failed") == 0
+
+
+def test_hangs_are_ejections_that_control_counts(board: Scoreboard) -> None:
+    shown = text(board)
+    assert value(shown, "replica_ejections_total", replica=A, reason="hung") == 3
+    assert value(shown, "replica_ejections_total", replica=B, reason="hung") == 0
 
 
 def test_worker_gauges_are_in_base_units_and_by_worker(board: Scoreboard) -> None:
