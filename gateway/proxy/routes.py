@@ -36,12 +36,17 @@ class Route:
     resumable: bool = False
 
 
+def _lines(*lines: bytes) -> tuple[bytes, ...]:
+    """As they are where lines end with LF, and where they end with CR LF."""
+    return (*lines, *(line.replace(b"\n", b"\r\n") for line in lines))
+
+
 _STREAM_ENDS = {
-    "/v1/chat/completions": (b"data: [DONE]\n\n",),
-    "/v1/completions": (b"data: [DONE]\n\n",),
-    "/v1/messages": (b"event: message_stop\n",),
-    "/v1/responses": (
-        *(b"event: response.completed\n", b"event: response.incomplete\n", b"event: response.failed\n"),
+    "/v1/chat/completions": _lines(b"data: [DONE]\n\n"),
+    "/v1/completions": _lines(b"data: [DONE]\n\n"),
+    "/v1/messages": _lines(b"event: message_stop\n"),
+    "/v1/responses": _lines(
+        *(b"event: response.completed\n", b"event: response.incomplete\n", b"event: response.failed\n")
     ),
 }
 _RESUMABLE = frozenset(("/v1/chat/completions", "/v1/completions"))

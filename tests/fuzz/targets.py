@@ -32,6 +32,7 @@ EVENT_TOKENS = (
         b'data: {"error"',
         b'"delta":{}',
         b'"tool_calls":[{',
+        b"\r\n\r\n",
         b"\xef\xbf\xbd",
         b"\\",
         b'"',
@@ -61,6 +62,8 @@ def resume(data: st.DataObject) -> None:
     tape = _tape(data, kept)
     for created in range(1000, 1000 + data.draw(st.integers(1, 3))):
         stream = b"".join(events_of_stream(path, body, created=created, emoji=True))
+        if data.draw(st.booleans()):
+            stream = stream.replace(b"\n", b"\r\n")
         stream = data.draw(damaged(stream, EVENT_TOKENS))
         if not _relay(tape, data.draw(in_reads(stream))):
             break

@@ -9,6 +9,7 @@ from gateway.proxy.resume.rejoin import Rejoin, prefix_of
 
 EVENT = b"data: "
 EVENT_END = b"\n\n"
+CRLF_END = b"\n\r\n"
 FINISH = b'"finish_reason":"'
 TOOL_CALL = b'"tool_calls":[{'
 LOGPROBS = b'"logprobs":{'
@@ -27,10 +28,10 @@ Refusal = str
 """Why a stream is not continued: an `outcome` label of `resumed_streams_total`."""
 
 
-def events_of(data: bytes) -> list[bytes]:
-    """The events in it, each with its end; a piece of an event at the end stays a piece."""
-    *whole, rest = data.split(EVENT_END)
-    events = [event + EVENT_END for event in whole]
+def events_of(data: bytes, end: bytes) -> list[bytes]:
+    """The events in it, each with its `end`; a piece of an event at the end stays a piece."""
+    *whole, rest = data.split(end)
+    events = [event + end for event in whole]
     return [*events, rest] if rest else events
 
 
@@ -54,11 +55,23 @@ class Recording(ABC):
     tokens a continuation goes on from, `safe_event` the event that ends there, kept where it has offsets into
     the text. `stuck`: the client has something of the tokens behind. A stream that outgrows its bound is only
     watched from then on (`overflown`); one that holds nothing to record need not even be watched (`useless`).
+    `event_end` is what ends the stream's events. No vLLM writes anything but LF, and how others go on with an
+    answer is not known: a stream of theirs has no `prefix`, and without one it is not continued.
     """
 
     __slots__ = (
         *("_account", "_granted", "_limit", "_room"),
-        *("asked", "calls_tool", "finished", "overflown", "prefix", "reasoning", "rejoin", "safe_event"),
+        *(
+            "asked",
+            "calls_tool",
+            "event_end",
+            "finished",
+            "overflown",
+            "prefix",
+            "reasoning",
+            "rejoin",
+            "safe_event",
+        ),
         *("safe", "seen", "stuck", "usage_sent", "useless"),
     )
 
@@ -66,6 +79,7 @@ class Recording(ABC):
         self._limit = limit_bytes
         self._account = account
         self._granted = self._room = 0
+        self.event_end = EVENT_END
         self.prefix = b""
         self.asked = 0
         self.seen = 0
@@ -88,11 +102,17 @@ class Recording(ABC):
         if self.rejoin is not None:
             data = self.rejoin.edit(data)
         elif not self.prefix:
-            self.prefix = prefix_of(data)
+            self._begin(data)
         edited = self._record(data)
         if self.finished and _USAGE_EVENT in data:
             self.usage_sent = True
         return edited
+
+    def _begin(self, data: bytes) -> None:
+        if CRLF_END in data:
+            self.event_end = CRLF_END
+        if self.event_end == EVENT_END:
+            self.prefix = prefix_of(data)
 
     def close(self) -> None:
         """Give back what was kept."""

@@ -48,7 +48,7 @@ def text_length(event: bytes) -> int:
 
 
 class NotAContinuation(Exception):
-    """The replica rendered the messages anew instead of continuing the given ids (vLLM before 0.28)."""
+    """The replica did not go on from what it was given: it is a vLLM before 0.28, or none at all."""
 
 
 class Rejoin:
@@ -74,6 +74,8 @@ class Rejoin:
         """Whole events, edited. Raises `NotAContinuation` when the answer starts anew."""
         if not self._checked and _EVENT in data:
             self._checked = True
+            if b"\r\n" in data:
+                raise NotAContinuation  # no vLLM
             self._theirs = prefix_of(data)
             self._check_prompt(data)
             # The client has its prompt's ids, if it asked for them; these are not its prompt's alone.

@@ -66,7 +66,7 @@ def closing_events(body: bytes, tape: Recording) -> bytes | Refusal:
     done = b"data: [DONE]\n\n"
     options = document.get("stream_options")
     wanted = isinstance(options, dict) and options.get("include_usage")
-    if not wanted or tape.usage_sent or not tape.asked:
+    if not wanted or tape.usage_sent or not (tape.asked and tape.prefix):
         return done
     usage = {
         "prompt_tokens": tape.asked,

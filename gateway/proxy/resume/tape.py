@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from gateway.proxy.resume.recording import (
-    EVENT_END,
     FINISH,
     LOGPROBS,
     REASONING,
@@ -105,9 +104,9 @@ class Tape(Recording):
         self.tokens.clear()
 
     def _record(self, data: bytes) -> bytes:
-        if data.find(EVENT_END, 0, -2) < 0:
+        if data.find(self.event_end, 0, -2) < 0:
             return self._event(data)
-        return b"".join(map(self._event, events_of(data)))
+        return b"".join(map(self._event, events_of(data, self.event_end)))
 
     def _event(self, event: bytes) -> bytes:
         at = event.find(_IDS)

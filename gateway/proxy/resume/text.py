@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from gateway.proxy.resume.recording import (
-    EVENT_END,
     FINISH,
     LOGPROBS,
     REASONING,
@@ -69,8 +68,8 @@ class TextTape(Recording):
         self.text.clear()
 
     def _record(self, data: bytes) -> bytes:
-        for event in events_of(data):
-            if _CHOICE in event and event.endswith(EVENT_END):
+        for event in events_of(data, self.event_end):
+            if _CHOICE in event and event.endswith(self.event_end):
                 self._take(event)
         return data
 

@@ -21,6 +21,10 @@ from tests.unit.proxy.attempts import (
 SIZES = [1, 2, 3, 7, 50, 1000]
 
 
+def with_cr(stream: bytes) -> bytes:
+    return stream.replace(b"\n", b"\r\n")
+
+
 # -- passing on --
 
 
@@ -118,6 +122,55 @@ async def test_an_event_too_long_to_be_held_passes_in_pieces() -> None:
         attempt.take(piece, complete=False)
     attempt.take(DONE)
     assert attempt.body == long + DONE
+    assert attempt.ended == Ended()
+
+
+# -- lines that end with CR LF --
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_events_whose_lines_end_with_cr_lf_pass_as_they_come(size: int) -> None:
+    stream = with_cr(STREAM)
+    attempt, given = Attempt(), b""
+    for piece in cuts(stream, size):
+        attempt.take(piece, complete=False)
+        given += piece
+        assert attempt.body == given[: given.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in given else 0]
+    attempt.take()
+    assert attempt.ended == Ended()
+    assert attempt.answer.finished
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_stream_may_end_some_lines_with_lf_and_some_with_cr_lf(size: int) -> None:
+    """As servers do whose library writes keep-alive comments into the events that they made themselves."""
+    stream = ROLE + b": ping\r\n\r\n" + WORD + with_cr(WORD) + b": ping\r\n\r\n" + WORD + DONE
+    attempt = Attempt().take(*cuts(stream, size))
+    assert attempt.body == stream
+    assert attempt.ended == Ended()
+
+
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+async def test_the_end_of_each_api_s_streams_is_seen_behind_cr_lf(path: str) -> None:
+    end = {RESPONSES: b"response.completed", MESSAGES: b"message_stop"}[path]
+    begun = b"event: x\r\ndata: {}\r\n\r\n"
+    assert Attempt(path).take(begun, b"event: %b\r\ndata: {}\r\n\r\n" % end).ended == Ended()
+    assert Attempt(path).take(begun).ended.failure is Failure.TRUNCATED
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("last", "failure"), [(ERROR, Failure.ERROR_EVENT), (ABORT, Failure.ABORTED)])
+async def test_giving_up_is_seen_behind_cr_lf(last: bytes, failure: Failure, size: int) -> None:
+    attempt = Attempt().take(*cuts(with_cr(ROLE + WORD + last + DONE), size))
+    assert attempt.ended.failure is failure
+    assert attempt.body == with_cr(ROLE + WORD)
+    assert attempt.relay.error_event == (with_cr(ERROR) if last is ERROR else b"")
+
+
+async def test_nothing_passes_behind_an_end_marker_with_cr_lf() -> None:
+    attempt = Attempt()
+    attempt.relay.received(with_cr(ROLE + WORD + DONE) + b"data: more\r\n\r\n", complete=True)
+    assert attempt.body == with_cr(ROLE + WORD + DONE)
     assert attempt.ended == Ended()
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from gateway.fleet.snapshot import ResumeMode
 from gateway.proxy.resume.memory import ResumeMemory
 from gateway.proxy.resume.recording import Recording
+from gateway.proxy.resume.rejoin import NotAContinuation
 from gateway.proxy.resume.request import closing_events, continuation, with_token_ids
+from gateway.proxy.resume.tape import Tape
 from gateway.proxy.resume.text import TextTape
 from gateway.telemetry.families import RESUME_BUFFER
 from gateway.telemetry.layout import Layout
@@ -95,3 +97,40 @@ def test_a_request_that_says_itself_whether_it_wants_ids_is_not_changed(wish: ob
     assert asked == body
     assert (tape is None) is not (wish is True)
     board.close()
+
+
+# -- lines that end with CR LF: no vLLM wrote them --
+
+
+def with_cr(data: bytes) -> bytes:
+    return data.replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("make", [exact, lambda: TextTape(1 << 20, lambda _: True)])
+def test_a_stream_with_cr_lf_is_shown_as_it_is_and_not_continued(
+    make: type[Recording], path: str, *, at_once: bool
+) -> None:
+    body = request_body(path, "hi", max_tokens=8, stream_options=USAGE)
+    tape = make()  # type: ignore[call-arg]
+    asked = with_token_ids(body) if isinstance(tape, Tape) else body
+    events = list(map(with_cr, events_of_stream(path, asked)))
+    for cut in range(len(events)):
+        reads = [b"".join(events[:cut])] if at_once else events[:cut]
+        tape = make()  # type: ignore[call-arg]
+        shown = b"".join(map(tape.edit, reads))
+        assert shown == with_cr(b"".join(events_of_stream(path, body)[:cut]))
+        assert continuation(path, body, tape) in {"no_token_ids", "unsupported_request"}
+        if tape.finished:
+            assert closing_events(body, tape) == b"data: [DONE]\n\n"
+
+
+def test_a_replica_that_writes_cr_lf_does_not_go_on_with_the_answer_of_one_that_does_not() -> None:
+    body = request_body(CHAT, "hi", max_tokens=8)
+    tape = TextTape(1 << 20, lambda _: True)
+    played(tape, body, upto=4)
+    more = continuation(CHAT, body, tape)
+    assert isinstance(more, bytes)
+    with pytest.raises(NotAContinuation):
+        tape.edit(with_cr(events_of_stream(CHAT, more)[0]))

@@ -112,6 +112,7 @@ def test_nothing_else_is_there(method: str, path: str) -> None:
 
 
 def test_only_routes_whose_streams_are_known_have_an_end_marker() -> None:
-    assert ROUTES.find("POST", "/v1/chat/completions").ends == (b"data: [DONE]\n\n",)
+    ends = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
+    assert ROUTES.find("POST", "/v1/chat/completions").ends == ends
     assert ROUTES.find("POST", "/v1/embeddings").ends == ()
-    assert len(ROUTES.find("POST", "/v1/responses").ends) == 3
+    assert len(ROUTES.find("POST", "/v1/responses").ends) == 6
