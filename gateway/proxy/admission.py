@@ -83,6 +83,14 @@ class Room(Protocol):
         """When a request at `position` of the queue may expect its turn."""
         ...
 
+    def begin_waiting(self) -> None:
+        """Somebody waits, and nobody did before."""
+        ...
+
+    def note_turn(self) -> None:
+        """Somebody who waited got a lease."""
+        ...
+
 
 class PoolQueue:
     """The waiters of one pool in this worker."""
@@ -130,6 +138,8 @@ class PoolQueue:
                 retry_after_s=self._pool.seconds_until_room(len(self.waiting) + 1),
             )
         started = time.monotonic()
+        if not self.waiting:
+            self._pool.begin_waiting()
         heapq.heappush(self.waiting, waiter)
         self._names[waiter.upstream_name] += 1
         meter.queued(+1)
@@ -173,6 +183,7 @@ class PoolQueue:
                 lease = self._pool.lease(waiter.upstream_name, waiter.tried)
             if lease is not None:
                 waiter.lease.set_result(lease)
+                self._pool.note_turn()
                 continue
             passed_over.append(waiter)
             if not waiter.tried:

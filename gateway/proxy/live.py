@@ -28,8 +28,8 @@ class LivePool:
         self._rng = rng
         self._turn = rng.randrange(1 << 16)  # workers that start together must not go round in step
         self._rules = Rules(0.5, None)
-        self._between_endings_s = 0.0
-        self._last_ending = time.monotonic()
+        self._between_turns_s = 0.0
+        self._waited_since = 0.0
         self._candidates: dict[str, Candidates] = {}
         self.view = view
 
@@ -109,16 +109,29 @@ class LivePool:
         return self._board.queued(self.view.slot)
 
     def seconds_until_room(self, position: int) -> float:
-        """When a request at `position` of the queue may expect its turn, by the recent rate of endings."""
-        return min(max(position * self._between_endings_s, 1.0), 60.0)
+        """When a request at `position` of the queue may expect its turn, by how fast turns came lately."""
+        between_s = self._between_turns_s
+        if self.queue.waiting:
+            # Nobody may have had one for longer than usual, or ever.
+            between_s = max(between_s, time.monotonic() - self._waited_since)
+        return min(max(position * between_s, 1.0), 60.0)
+
+    def begin_waiting(self) -> None:
+        """Somebody waits, and nobody did before: the time in which nobody wanted a turn says nothing."""
+        self._waited_since = time.monotonic()
+
+    def note_turn(self) -> None:
+        """Somebody who waited got a lease."""
+        now = time.monotonic()
+        between_s = now - self._waited_since
+        self._waited_since = now
+        if self._between_turns_s:
+            between_s = self._between_turns_s * 0.9 + between_s * 0.1
+        self._between_turns_s = between_s
 
     def make_room(self) -> None:
         """A lease ended while somebody waits."""
-        if self.queue.waiting:
-            now = time.monotonic()
-            self._between_endings_s += ((now - self._last_ending) - self._between_endings_s) * 0.1
-            self._last_ending = now
-            self.queue.serve()
+        self.queue.serve()
 
     def close(self) -> None:
         """The pool is gone from the snapshot."""

@@ -59,6 +59,7 @@ class FakeRoom:
         self.hopeless = False
         self.missing: set[str] = set()
         self.given: list[FakeLease] = []
+        self.told: list[str] = []
         self.queue = PoolQueue(self)
 
     def lease(self, upstream_name: str, _: Collection[str]) -> Lease | None:
@@ -75,6 +76,12 @@ class FakeRoom:
 
     def seconds_until_room(self, position: int) -> float:
         return 2.0 * position
+
+    def begin_waiting(self) -> None:
+        self.told.append("waiting")
+
+    def note_turn(self) -> None:
+        self.told.append("turn")
 
 
 class FakeClient:

@@ -23,6 +23,19 @@ async def test_who_comes_when_there_is_room_does_not_wait() -> None:
     assert (room.fake.depth, len(room.queue), len(room.fake.waits)) == (0, 0, 1)
 
 
+async def test_the_pool_hears_when_waiting_begins_and_of_each_turn() -> None:
+    room = FakeRoom(1)
+    first, second, third = await asked(room, 0, 0, 0)
+    assert room.told == ["waiting"]
+    for served in (first, second):
+        served.lease.release()
+        await turn()
+    assert room.told == ["waiting", "turn", "turn"]
+    third.lease.release()
+    await asked(room, 0, 0)
+    assert room.told == ["waiting", "turn", "turn", "waiting"]
+
+
 async def test_nobody_overtakes_who_waits() -> None:
     room = FakeRoom(0)
     (early,) = await asked(room, 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -283,11 +284,32 @@ def test_waiting_is_worth_it_for_room_and_for_replicas_that_start_and_for_nothin
     assert pool_of(fleet(board, waiting)).worth_waiting("m", ())
 
 
-async def test_the_estimate_of_a_wait_is_between_a_second_and_a_minute(board: Scoreboard) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("gateway.proxy.live.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+async def test_the_estimate_of_a_wait_follows_the_pace_of_turns(
+    board: Scoreboard, clock: SimpleNamespace
+) -> None:
     pool = pool_of(fleet(board, snapshot(1, A)))
     assert pool.seconds_until_room(1) == 1.0
+    clock.now += 3600  # nobody wanted room for an hour: that says nothing about it
     pool.queue.waiting.append(Waiter((0, 0), "m", ()))
-    for lease in taken(pool, 3):
-        lease.release()
-    assert pool.seconds_until_room(10_000_000) == 60.0
-    assert pool.seconds_until_room(1) == 1.0
+    pool.begin_waiting()
+    for _ in range(3):
+        clock.now += 0.5
+        pool.note_turn()
+    assert [pool.seconds_until_room(position) for position in (1, 10, 100, 1000)] == [1.0, 5.0, 50.0, 60.0]
+
+
+async def test_the_estimate_of_a_wait_grows_while_nobody_gets_a_turn(
+    board: Scoreboard, clock: SimpleNamespace
+) -> None:
+    pool = pool_of(fleet(board, snapshot(1, A)))
+    pool.queue.waiting.append(Waiter((0, 0), "m", ()))
+    pool.begin_waiting()
+    clock.now += 7
+    assert [pool.seconds_until_room(position) for position in (1, 5, 100)] == [7.0, 35.0, 60.0]
