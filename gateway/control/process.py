@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from random import Random
 from socket import socket
 
+import msgspec
 from aiohttp import web
 
 from gateway.config import worker_count
@@ -29,10 +31,14 @@ from gateway.control.watch import watch
 from gateway.control.worker_process import Command, worker_command
 from gateway.control.workers import Workers, boots_of
 from gateway.proxy.channel import Boot
+from gateway.proxy.settings import Settings
 from gateway.telemetry.layout import Layout
 from gateway.telemetry.scoreboard import Scoreboard
 
 TIDY_S = 5.0
+KEPT_FROM_CLIENTS = 1 / 8
+"""Share of a worker's descriptors that no client connection takes, however many are idle: they are for the
+connections to replicas."""
 
 StartAdmin = Callable[[Source, Access, socket], Awaitable[web.AppRunner]]
 
@@ -63,7 +69,7 @@ async def control_plane(
         CannotListen: one of the two addresses is taken or not ours. Nothing was started then.
     """
     around = surroundings or Surroundings()
-    raise_descriptor_limit()
+    descriptors = raise_descriptor_limit()
     with contextlib.ExitStack() as stack:
         public = tuple(map(stack.enter_context, listen(loaded.config.listen)))
         # One address is enough for operators, so a name with several gives the first.
@@ -76,6 +82,7 @@ async def control_plane(
         async with asyncio.TaskGroup() as group, open_session() as session:
             journal = Journal(time.time)
             state = FleetState(board, journal)
+            settings = within(settings_of(loaded.config, loaded.secrets), descriptors, journal)
             monitor = Monitor(group, session, state, board, Random())  # noqa: S311  (spreads probes)
             parts = Parts(
                 board=board,
@@ -83,7 +90,7 @@ async def control_plane(
                 state=state,
                 monitor=monitor,
                 workers=Workers(
-                    board, journal, _boots(board, loaded, public), around.command, monitor.suspect
+                    board, journal, _boots(board, settings, public), around.command, monitor.suspect
                 ),
                 close_listeners=lambda: _close(public),
                 load=around.load,
@@ -129,7 +136,7 @@ async def _again_and_again(chore: Callable[[], None], pause_s: float) -> None:
         chore()
 
 
-def _boots(board: Scoreboard, loaded: Loaded, public: tuple[socket, ...]) -> list[Boot]:
+def _boots(board: Scoreboard, settings: Settings, public: tuple[socket, ...]) -> list[Boot]:
     template = Boot(
         worker=0,
         workers=board.layout.workers,
@@ -137,7 +144,7 @@ def _boots(board: Scoreboard, loaded: Loaded, public: tuple[socket, ...]) -> lis
         replicas=board.layout.replicas,
         scoreboard_fd=board.fd,
         listen_fds=tuple(sock.fileno() for sock in public),
-        settings=settings_of(loaded.config, loaded.secrets),
+        settings=settings,
     )
     return boots_of(template, board.layout.workers)
 
@@ -152,9 +159,28 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def raise_descriptor_limit() -> None:
-    """Take all the descriptors the system allows: each relayed request needs two. Workers inherit it."""
+def raise_descriptor_limit() -> int:
+    """Take all the descriptors the system allows: each relayed request needs two. Workers inherit it.
+
+    Returns how many that are; `resource.RLIM_INFINITY` where there is no limit.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Some systems say "unlimited" and refuse it (macOS); then the soft limit stays.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def within(settings: Settings, descriptors: int, journal: Journal) -> Settings:
+    """The same with no more client connections than leave descriptors for those to replicas."""
+    if descriptors == resource.RLIM_INFINITY:
+        return settings
+    most = int(descriptors * (1 - KEPT_FROM_CLIENTS))
+    if settings.connections <= most:
+        return settings
+    words = (
+        f"each worker takes at most {most} client connections, not {settings.connections}, because the "
+        f"system lets a process open {descriptors} files (ulimit -n)"
+    )
+    journal.note("warning", words, level=logging.WARNING)
+    return msgspec.structs.replace(settings, connections=most)

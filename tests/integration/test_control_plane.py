@@ -18,9 +18,11 @@ import pytest
 from gateway.config import ConfigError, Secrets, parse, resolve_secrets
 from gateway.control import process, upkeep, workers
 from gateway.control.admin.source import ReloadRefused, UnknownReplica
+from gateway.control.journal import Journal
 from gateway.control.listening import CannotListen
 from gateway.control.plane import ControlPlane, Loaded
-from gateway.control.process import Surroundings, control_plane, raise_descriptor_limit
+from gateway.control.process import Surroundings, control_plane, raise_descriptor_limit, within
+from gateway.proxy.settings import Settings
 from gateway.sim import EngineLimits, SimOptions, SimulatedReplica
 from tests.integration.sim_client import until
 
@@ -313,10 +315,25 @@ def test_the_soft_limit_of_descriptors_becomes_the_hard_one() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
     try:
-        raise_descriptor_limit()
+        assert raise_descriptor_limit() == hard
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"),
+    [(1024, 896), (8000, 7000), (8008, 7000), (1 << 20, 7000), (resource.RLIM_INFINITY, 7000)],
+)
+def test_client_connections_leave_descriptors_for_those_to_replicas(
+    descriptors: int, connections: int
+) -> None:
+    journal = Journal(lambda: 0.0)
+    settings = within(Settings(connections=7000), descriptors, journal)
+    assert settings == Settings(connections=connections)
+    assert [event.message[:48] for event in journal.events] == (
+        [] if connections == 7000 else ["each worker takes at most 896 client connections"]
+    )
 
 
 async def test_two_gateways_in_one_process_do_not_meet() -> None:
