@@ -21,6 +21,8 @@ async def reckon(
 ) -> None:
     """Compare everything with everything. Ends the gateway."""
     outcome.findings += outcome.ledger.findings()
+    outcome.needless = _needlessly_lost(outcome, replicas)
+    outcome.findings += outcome.needless
     outcome.findings += await _left_over(front, replicas, baseline)
     metrics = await front.metrics()
     outcome.findings += _miscounted(outcome, metrics)
@@ -40,6 +42,17 @@ async def reckon(
     outcome.failures = [line for line in log if line["status"] >= 500 or line["outcome"] == "broken"]
     if (status := await front.stop()) != 0:
         outcome.findings.append(f"the gateway ended with status {status}")
+
+
+def _needlessly_lost(outcome: "Outcome", replicas: Sequence[Replica]) -> list[str]:
+    """What failed although one replica of its pool was well from its beginning to its end."""
+    lost = outcome.ledger.of("error") + [e for e in outcome.ledger.of("broken") if e.question.can_resume]
+    return [
+        f"{entry.fate} although {replica.url} was well all the while: {entry.heard.status} {entry.detail}"
+        for entry in lost
+        for replica in replicas
+        if replica.model == entry.question.model and replica.was_well(entry.heard.began, entry.heard.ended)
+    ]
 
 
 async def _left_over(front: Front, replicas: Sequence[Replica], baseline: dict[str, int]) -> list[str]:

@@ -1,9 +1,11 @@
 """Simulated replicas as processes, and what can be done to them."""
 
 import asyncio
+import math
 import random
 import signal
 import socket
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +31,13 @@ def quiet_port(taken: set[int]) -> int:
 
 
 class Replica:
-    """One replica. `struck` while a fault has it, and until the gateway says that it is up again."""
+    """One replica. `struck` while a fault has it, and until the gateway trusts it again."""
 
     def __init__(self, model: str, port: int, session: aiohttp.ClientSession) -> None:
         adapter = ADAPTERS[model]
         self.model = model
-        self.struck = False
+        self._strikes: list[tuple[float, float]] = []
+        self._struck_at: float | None = None
         self._session = session
         self._options = SimOptions(model, adapters=((adapter, f"loras/{adapter}"),), port=port, engine=ENGINE)
         self._process: ReplicaProcess = spawn(self._options)
@@ -42,6 +45,25 @@ class Replica:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._options.port}"
+
+    @property
+    def struck(self) -> bool:
+        return self._struck_at is not None
+
+    def begin_strike(self) -> None:
+        """From now on it need not answer."""
+        self._struck_at = time.monotonic()
+
+    def end_strike(self) -> None:
+        """It is well again, and known to be."""
+        assert self._struck_at is not None
+        self._strikes.append((self._struck_at, time.monotonic()))
+        self._struck_at = None
+
+    def was_well(self, began: float, ended: float) -> bool:
+        """Whether nothing was wrong with it in all that time, in seconds of the monotonic clock."""
+        strikes = [*self._strikes, (self._struck_at, math.inf)] if self._struck_at else self._strikes
+        return not any(since < ended and began < until for since, until in strikes)
 
     async def start(self, *, adapters: bool = True) -> None:
         """Start the process, after a loss of its adapters where it should have none."""

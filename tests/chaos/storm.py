@@ -51,6 +51,8 @@ class Outcome:
     ledger: Ledger = field(default_factory=Ledger)
     faults: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    needless: list[str] = field(default_factory=list)
+    """Findings as well: requests that failed although a replica of their pool had no fault meanwhile."""
     seconds: float = 0.0
     counted: dict[str, Counter[str]] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -109,7 +111,7 @@ class Storm:
         models = tuple(ADAPTERS)
         for number, fault in enumerate(schedule(self._plan.seed, self._plan.faults, models), 1):
             replica = await self._victim(fault)
-            replica.struck = True
+            replica.begin_strike()
             strikes.create_task(self._strike(fault, replica))
             self.outcome.faults[fault.kind] += 1
             if number % self._plan.kill_worker_every == 0:
@@ -133,7 +135,7 @@ class Storm:
             await asyncio.sleep(0.05)
         # Up, but doubted: its last failure is held against it for a moment.
         await asyncio.sleep(PENALTY_S)
-        replica.struck = False
+        replica.end_strike()
 
     async def _kill_a_worker(self) -> None:
         pids = await self._front.worker_pids()
@@ -147,7 +149,9 @@ async def storm(plan: Plan) -> Outcome:
     taken: set[int] = set()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        # Replicas close what idles; a fault that is set just then would be lost.
+        connector = aiohttp.TCPConnector(force_close=True)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         replicas = [
             Replica(model, quiet_port(taken), session) for model in ADAPTERS for _ in range(plan.replicas)
         ]
