@@ -162,6 +162,22 @@ async def test_a_killed_control_process_takes_no_stream_with_it(tmp_path: Path) 
             await gateway.running.all_gone()
 
 
+async def test_without_a_control_process_streams_still_go_on_elsewhere_when_a_replica_dies(
+    tmp_path: Path,
+) -> None:
+    async with spawn(SimOptions("chat", engine=SLOW)) as a, sim(engine=SLOW) as b:
+        config = {"models": {"chat": {"replicas": [a.url, b.url]}}}
+        async with serve(tmp_path, config) as gateway:
+            body = chat(stream=True, max_tokens=120)
+            asking = [asyncio.ensure_future(ask(gateway.port, "POST", CHAT, body)) for _ in range(10)]
+            await until(lambda: b.running == 5)
+            os.kill(gateway.running.process.pid, signal.SIGKILL)
+            await _refused(gateway.port)
+            await a.kill()
+            assert [said(reply) for reply in await asyncio.gather(*asking)] == [text_of(120)] * 10
+            await gateway.running.all_gone()
+
+
 # -- what grows --
 
 

@@ -144,6 +144,19 @@ def test_what_was_tried_is_not_given_again(board: Scoreboard) -> None:
     assert pool.lease("m", {A, B}) is None
 
 
+def test_turns_go_on_when_the_picture_changes_so_that_the_first_replica_is_not_always_first(
+    board: Scoreboard,
+) -> None:
+    live = fleet(board, snapshot(1, A, B))
+    chosen = []
+    for number in range(2, 12):
+        live.apply(snapshot(number, A, B))
+        (lease,) = taken(pool_of(live), 1)
+        chosen.append(lease.replica.view.id)
+        lease.release()
+    assert chosen.count(A) == chosen.count(B) == 5
+
+
 def test_the_load_that_counts_is_that_of_all_workers(board: Scoreboard) -> None:
     one, other = (pool_of(fleet(board, snapshot(1, A, B), worker)) for worker in (0, 1))
     for _ in range(5):
