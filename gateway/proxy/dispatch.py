@@ -10,6 +10,7 @@ from gateway.proxy.errors import (
     ConnectFailed,
     GatewayError,
     NoReplica,
+    OutOfSockets,
     QueueFull,
     QueueTimeout,
 )
@@ -128,6 +129,12 @@ class Dispatcher:
         tried.add(job.replica)
         try:
             relay = await self.exchange(job, replica)
+        except OutOfSockets as error:
+            replica.undecided()
+            if job.answer.begun:
+                return Interrupted(error)
+            job.pool.meter.shed("sockets")
+            raise
         except ConnectFailed as error:
             replica.failed(self._fleet.snapshot.ejection)
             told = ConnectFailed(f"The replica can't be reached: {error.message}.", retry_after_s=1.0)

@@ -136,6 +136,12 @@ class ShuttingDown(UpstreamError):
     status, type, origin = 503, "ServiceUnavailableError", "shutting_down"
 
 
+class OutOfSockets(UpstreamError):
+    """This machine has no descriptor or no port left for a connection to a replica: no fault of that one."""
+
+    status, type, origin = 503, "ServiceUnavailableError", "out_of_sockets"
+
+
 class ConnectFailed(UpstreamError):
     """No connection to the replica."""
 

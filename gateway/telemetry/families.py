@@ -40,7 +40,7 @@ RESUME_OUTCOMES = (
     *("several_choices", "sampling_seed", "penalties", "structured_output", "stop_strings", "tool_call"),
     *("reasoning", "unsupported_request", "off"),
 )
-SHED_REASONS = ("queue_full", "queue_timeout", "no_replica", "memory")
+SHED_REASONS = ("queue_full", "queue_timeout", "no_replica", "sockets")
 EJECTION_REASONS = ("consecutive_failures", "hung", "trial_failed")
 
 

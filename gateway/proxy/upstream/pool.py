@@ -1,16 +1,21 @@
 """The connections to one replica, kept between requests."""
 
 import asyncio
+import errno
 import ssl
 import time
 from urllib.parse import urlsplit
 
-from gateway.proxy.errors import ConnectFailed
+from gateway.proxy.errors import ConnectFailed, OutOfSockets
 from gateway.proxy.upstream.connection import Connection
 from gateway.telemetry.meters import ReplicaMeter
 
 IDLE_LIMIT_S = 4.0
 """vLLM's uvicorn closes an idle connection after 5 s; a POST that crosses that is a classic 502."""
+
+
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
+"""What a connection attempt fails with when this machine has no more to give."""
 
 
 class ConnectionPool:
@@ -42,7 +47,12 @@ class ConnectionPool:
         return None
 
     async def connect(self, timeout_s: float) -> Connection:
-        """A new connection. Raises `ConnectFailed`, whose message says why in a few words."""
+        """A new connection.
+
+        Raises:
+            ConnectFailed: the replica's side; the message says why in a few words.
+            OutOfSockets: ours.
+        """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
@@ -54,6 +64,10 @@ class ConnectionPool:
         except ConnectionRefusedError:
             raise ConnectFailed("connection refused") from None
         except OSError as error:
+            if error.errno in _OURS:
+                raise OutOfSockets(
+                    f"The gateway can't open another connection ({error.strerror}).", retry_after_s=1.0
+                ) from None
             raise ConnectFailed(error.strerror or str(error) or type(error).__name__) from None
         except UnicodeError as error:
             raise ConnectFailed(f"no such host name ({error})") from None

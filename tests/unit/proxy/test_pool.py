@@ -1,12 +1,14 @@
 """The connections to one replica, kept between requests."""
 
 import asyncio
+import errno
+import os
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
-from gateway.proxy.errors import ConnectFailed
+from gateway.proxy.errors import ConnectFailed, OutOfSockets
 from gateway.proxy.upstream.connection import Connection
 from gateway.proxy.upstream.pool import IDLE_LIMIT_S, ConnectionPool
 from gateway.telemetry.meters import ReplicaMeter
@@ -145,6 +147,18 @@ async def test_a_connection_that_can_not_be_made_says_why_in_a_few_words(
     with pytest.raises(ConnectFailed, match=said):
         await kept.pool.connect(2.0)
     assert kept.meter.open == 0
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+async def test_a_connection_for_which_this_machine_has_no_room_is_not_the_replica_s_failure(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def create_connection(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+    with pytest.raises(OutOfSockets, match="The gateway can't open another connection"):
+        await Pool().pool.connect(2.0)
 
 
 @pytest.mark.parametrize(
