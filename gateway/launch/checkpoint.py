@@ -29,6 +29,8 @@ class ModelFiles:
     folder: Path
     config: Mapping[str, object]
     checkpoint: Checkpoint
+    pools: bool = False
+    """Whether it is a Sentence Transformers folder, from which vLLM serves embeddings by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def read_model_files(name: str, environ: Mapping[str, str]) -> ModelFiles:
     quantization = folder / "hf_quant_config.json"
     if "quantization_config" not in config and quantization.is_file():
         config = {**config, "quantization_config": _read_json(quantization)}
-    return ModelFiles(folder, config, _read_checkpoint(folder))
+    return ModelFiles(folder, config, _read_checkpoint(folder), _pools(folder / "modules.json"))
 
 
 def read_adapter(name: str, environ: Mapping[str, str]) -> Adapter:
@@ -122,6 +124,16 @@ def _cached_snapshot(name: str, environ: Mapping[str, str]) -> Path:
     if len(snapshots) != 1:
         raise CheckpointError(f"{name} is in the Hugging Face cache, but without a complete snapshot")
     return snapshots[0]
+
+
+def _pools(modules: Path) -> bool:
+    """Whether a Sentence Transformers module list has a pooling step (vLLM `get_pooling_config`)."""
+    try:
+        listed = orjson.loads(modules.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    entries = listed if isinstance(listed, list) else []
+    return any(isinstance(entry, dict) and str(entry.get("type")).endswith(".Pooling") for entry in entries)
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -111,10 +111,14 @@ def _model_flags(planned: PlannedInstance) -> Iterator[str]:
         yield from ("--quantization", request.quantization)
     if request.enforce_eager:
         yield "--enforce-eager"
-    if request.effective_task is Task.POOL and request.model.task is not Task.POOL:
-        # Before 0.10.1 the same was said with --task.
-        recent = request.version >= _RUNNER_SINCE
-        yield from ("--runner", "pooling") if recent else ("--task", "embed")
+    # Before 0.10.1 the same was said with --task.
+    recent = request.version >= _RUNNER_SINCE
+    if request.effective_task is Task.POOL and recent:
+        yield from ("--runner", "pooling")
+    elif request.effective_task is Task.POOL and request.model.task is not Task.POOL:
+        yield from ("--task", "embed")
+    elif request.task is Task.GENERATE:
+        yield from ("--runner", "generate") if recent else ("--task", "generate")
 
 
 def _lora_flags(planned: PlannedInstance) -> Iterator[str]:

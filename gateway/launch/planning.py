@@ -122,7 +122,7 @@ def from_config(
             adapters=adapters,
             max_loras=launch.max_loras or (min(len(adapters), _MOST_SLOTS) or None),
             max_lora_rank=launch.max_lora_rank or _largest_rank(adapters, environ),
-            task=_TASKS[launch.task],
+            task=Task.POOL if launch.task == "auto" and files.pools else _TASKS[launch.task],
             gpus=launch.gpus,
             priority=launch.priority,
             port=None if launch.port is None else launch.port + replica,

@@ -39,6 +39,8 @@ class LayerCache:
     page_bytes: int
     """Bytes of one block of this layer."""
     window: int = 0
+    recurrence: str = ""
+    """Of a state: the kind of its layer."""
 
     @property
     def covers_all_tokens(self) -> bool:
@@ -86,6 +88,9 @@ def resolve_kv_dtype(asked: str, quantization: Quantization | None) -> str:
 
 def token_bytes(mixer: Attention | LatentAttention, fmt: CacheFormat) -> int:
     """Bytes per token that one attention layer caches on one rank."""
+    if isinstance(mixer, LatentAttention) and mixer.expanded:
+        width = mixer.qk_nope_head_dim + mixer.qk_rope_head_dim  # values are padded to it
+        return 2 * ceil_div(mixer.heads, fmt.tp) * width * fmt.element_bytes
     if isinstance(mixer, LatentAttention):
         if fmt.kv_dtype == "fp8_ds_mla" or (mixer.indexer is not None and fmt.element_bytes == 1):
             return _DS_MLA_TOKEN_BYTES
@@ -135,8 +140,11 @@ def hybrid_block_tokens(model: Model, fmt: CacheFormat, latent_step: int) -> int
 def layer_caches(mixer: Mixer, fmt: CacheFormat) -> tuple[LayerCache, ...]:
     """The caches of one layer; none for encoders and for layers that read another layer's cache."""
     if isinstance(mixer, Recurrent):
-        return (LayerCache(CacheKind.STATE, fmt.block_tokens, state_bytes(mixer, fmt)),)
+        size = state_bytes(mixer, fmt)
+        return (LayerCache(CacheKind.STATE, fmt.block_tokens, size, recurrence=mixer.kind),)
     page = token_bytes(mixer, fmt) * fmt.block_tokens
+    if isinstance(mixer, LatentAttention) and mixer.expanded:
+        return (LayerCache(CacheKind.FULL, fmt.block_tokens, page),)
     if isinstance(mixer, LatentAttention):
         latent = LayerCache(CacheKind.LATENT, fmt.block_tokens, page)
         indexer = indexer_token_bytes(mixer) * fmt.block_tokens

@@ -125,7 +125,7 @@ def instance_budget(
         raise UnmodelledError("neither config.json nor safetensors headers tell how the weights are stored")
     run, length = _run_shape(model, shape, device)
     dtype_bytes = DTYPE_BYTES.get(shape.dtype, 2)
-    split = Split(shape.tp, shape.pp, device.capability, dtype_bytes)
+    split = Split(shape.tp, shape.pp, device.capability, dtype_bytes, pools=run.task is Task.POOL)
     geometry = cache_geometry(model, _cache_request(model, quantization, shape, device, run, length))
     lora = lora_bytes(model, shape.lora, shape.tp, dtype_bytes) if shape.lora else 0
     return InstanceBudget(
@@ -140,7 +140,7 @@ def instance_budget(
         max_model_len=length,
         max_num_seqs=run.max_num_seqs,
         max_num_batched_tokens=run.max_num_batched_tokens,
-        warnings=_warnings(model, shape, device, length),
+        warnings=_warnings(model, quantization, shape, device, length),
     )
 
 
@@ -188,12 +188,13 @@ def _cache_request(
         version=shape.version,
         prefix_caching=shape.prefix_caching,
         hybrid_manager=not chunked,
+        capability=device.capability if device.kind is DeviceKind.CUDA else 0,
     )
 
 
 def default_block_tokens(model: Model, device: Device) -> int:
     """Tokens per block that vLLM picks: 16; on the CPU 128; for latent attention what its kernels want."""
-    latent = next((mixer for mixer in model.mixers if isinstance(mixer, LatentAttention)), None)
+    latent = next((m for m in model.mixers if isinstance(m, LatentAttention) and not m.expanded), None)
     if device.kind is DeviceKind.CPU:
         return 16 if latent is not None else 128
     if latent is None:
@@ -208,11 +209,18 @@ def _measured(size: int | None, otherwise: Term, minus: int = 0) -> Term:
     return otherwise if size is None else Term(max(0, size - minus), Origin.MEASURED)
 
 
-def _warnings(model: Model, shape: Shape, device: Device, length: int) -> tuple[str, ...]:
+def _warnings(
+    model: Model, quantization: Quantization | None, shape: Shape, device: Device, length: int
+) -> tuple[str, ...]:
     found = list(model.notes)
-    if length > model.max_positions:
+    if quantization is not None and quantization.needs_bitsandbytes and not shape.version.has_bitsandbytes:
         found.append(
-            f"max_model_len {length} is more than the model's {model.max_positions}: vLLM refuses it unless "
+            "vLLM has no bitsandbytes since 0.29: it needs an older one, or AWQ, GPTQ or FP8 weights"
+        )
+    most = max(model.max_positions, model.most_positions)
+    if length > most:
+        found.append(
+            f"max_model_len {length} is more than the model's {most}: vLLM refuses it unless "
             "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 is set"
         )
     if device.kind is DeviceKind.CUDA and device.capability is None:

@@ -34,6 +34,8 @@ class CacheRequest:
     """None: vLLM's default for the version."""
     hybrid_manager: bool = True
     """False where windows are not freed: on the CPU, with chunked attention, or by flag."""
+    capability: int | None = None
+    """CUDA compute capability x 10 of the GPU, None if unknown; 0 on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,21 @@ class CacheGeometry:
 
     def _group_blocks(self, cache: LayerCache, tokens: int) -> int:
         if cache.kind is CacheKind.STATE:
-            return 2 if self._aligns_states else 1
+            return self._states(cache.recurrence) if self._aligns_states else 1
         if cache.kind is CacheKind.CROSS:
-            return ceil_div(self.cross_tokens, cache.block_tokens)
+            # Room for as many encoder tokens as may be computed at once (CrossAttentionSpec).
+            encoded = max(self.cross_tokens, self.request.max_num_batched_tokens)
+            return ceil_div(encoded, cache.block_tokens)
         if cache.kind is CacheKind.SLIDING:
             held = min(cache.window - 1 + self._in_flight, tokens)
             return ceil_div(held, cache.block_tokens) + 1
         if cache.kind is CacheKind.CHUNKED:
             return ceil_div(min(cache.window + self._in_flight, tokens), cache.block_tokens)
         return ceil_div(tokens, cache.block_tokens)
+
+    def _states(self, recurrence: str) -> int:
+        """States of a request at once while prefixes are cached: its last two, and one left by a prefill."""
+        return 3 if self.request.version.checkpoints_prefill(recurrence, self.request.capability) else 2
 
     @property
     def _in_flight(self) -> int:

@@ -17,10 +17,13 @@ from gateway.launch.memory.model import (
     Model,
     Reach,
     Recurrent,
+    Task,
 )
 from gateway.launch.memory.terms import ceil_div, round_up
 
 _VOCAB_PADDING = 64
+_WITH_GROUPS = frozenset({"in_proj", "conv1d"})
+"""Projections of Mamba 2 that repeat its groups where they do not divide by the ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,23 @@ def layer_matrices(layer: Layer, index: int, hidden: int, tp: int) -> Iterator[M
 
 def embedding(model: Model, tp: int) -> Iterator[Matrix]:
     """The input embeddings and everything else that sits before the first layer."""
-    rows = ceil_div(round_up(model.vocab, _VOCAB_PADDING), tp)
+    # Whisper's decoder has a plain embedding, whole on every rank.
+    parts = 1 if model.task is Task.TRANSCRIBE else tp
+    rows = ceil_div(round_up(model.vocab, _VOCAB_PADDING), parts)
     yield Matrix("embed_tokens", -1, rows, model.embedding_dim or model.hidden, linear=False)
+    if model.embedding_dim not in {0, model.hidden}:
+        yield Matrix("project", -1, 2 * model.embedding_dim, model.hidden, linear=False)
     if model.embedding_rows:
-        yield Matrix("position_embeddings", -1, model.embedding_rows, model.hidden, linear=False)
+        rows = model.embedding_rows if model.has_lm_head else ceil_div(model.embedding_rows, tp)
+        yield Matrix("position_embeddings", -1, rows, model.hidden, linear=False)
     if model.extra_params:
         yield Matrix("norm", -1, model.extra_params, 1, linear=False)
     if model.extra_sharded_params:
         yield Matrix("embed_tokens_per_layer", -1, ceil_div(model.extra_sharded_params, tp), 1, linear=False)
     for tower in model.towers:
-        share = tp if tower.sharded else 1
-        yield Matrix("visual", -1, ceil_div(tower.params, share), 1, linear=False)
+        divided = tower.params - tower.replicated if tower.sharded else 0
+        held = tower.params - divided + ceil_div(divided, tp)
+        yield Matrix("visual", -1, held, 1, linear=False)
 
 
 def head(model: Model, tp: int) -> Iterator[Matrix]:
@@ -119,8 +128,9 @@ def _latent(mixer: LatentAttention, index: int, hidden: int, tp: int) -> Iterato
         yield Matrix("self_attn.kv_a_proj_with_mqa", index, compressed, hidden)
     yield Matrix("self_attn.kv_b_proj", index, up, mixer.kv_lora_rank)
     yield Matrix("self_attn.o_proj", index, hidden, heads * mixer.v_head_dim)
-    # vLLM keeps 16-bit copies of the up-projection, transposed, for decoding (MLAAttention.W_UK_T and W_UV).
-    yield Matrix("self_attn.absorbed", index, up, mixer.kv_lora_rank, linear=False)
+    if not mixer.expanded:
+        # vLLM keeps 16-bit copies of the up-projection, transposed, for decoding (MLAAttention.W_UK_T, W_UV).
+        yield Matrix("self_attn.absorbed", index, up, mixer.kv_lora_rank, linear=False)
     if mixer.indexer is not None and mixer.indexer_cached:
         width = mixer.indexer.heads * mixer.indexer.head_dim
         yield Matrix("self_attn.indexer.wq_b", index, width, mixer.q_lora_rank or hidden)
@@ -132,7 +142,8 @@ def _recurrent(mixer: Recurrent, index: int, tp: int) -> Iterator[Matrix]:
     for projection in mixer.projections:
         rows, columns = projection.out_features, projection.in_features
         if projection.shard == "column":
-            rows = ceil_div(rows, tp)
+            repeated = tp - mixer.groups if mixer.groups % tp and projection.name in _WITH_GROUPS else 0
+            rows = ceil_div(rows + repeated * mixer.group_rows, tp)
         elif projection.shard == "row":
             columns = ceil_div(columns, tp)
         linear = projection.linear and projection.name not in {"in_proj_ba", "b_proj"}

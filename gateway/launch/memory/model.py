@@ -67,6 +67,8 @@ class LatentAttention:
     indexer: Indexer | None = None
     indexer_cached: bool = True
     """False where a layer reuses the previous layer's choice of tokens."""
+    expanded: bool = False
+    """The cache holds ordinary heads, made from the compressed vector (MiniCPM 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ class Recurrent:
     groups: int = 0
     """Mamba 2 groups: repeated when they do not divide by the tensor-parallel size."""
     group_state: int = 0
-    """Convolution channels per group, x2 for B and C."""
+    """Elements of the convolution window per group, for B and for C."""
+    group_rows: int = 0
+    """Output rows of `in_proj` and `conv1d` per group, B and C together."""
 
 
 Mixer = Attention | LatentAttention | Recurrent
@@ -158,12 +162,16 @@ class Tower:
     params: int
     sharded: bool
     """Whether tensor parallelism divides it."""
+    replicated: int = 0
+    """Parameters that every rank holds although the rest is divided: patches, positions, some projectors."""
     tokens_per_item: int = 0
     """Embeddings that the largest item of this modality makes; 0 if unknown."""
     hidden: int = 0
     intermediate: int = 0
     merge: int = 1
     """Encoder tokens per embedding."""
+    heads: int = 0
+    """Attention heads that must divide by the ranks; 0: unknown, or padded until they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +206,8 @@ class Model:
     max_positions: int
     """Tokens a request may have by config.json (vLLM's default for --max-model-len)."""
     tied_embeddings: bool
+    most_positions: int = 0
+    """Tokens up to which --max-model-len may be raised; 0: max_positions."""
     has_lm_head: bool = True
     embedding_rows: int = 0
     """Rows of learned position and token-type embeddings."""

@@ -27,4 +27,7 @@ def tensor_parallel_problem(model: Model, tp: int) -> str:
             return f"{mixer.heads} attention heads cannot be divided by {tp}"
         if isinstance(mixer, Attention) and mixer.kv_heads % tp and tp % mixer.kv_heads:
             return f"{mixer.kv_heads} key/value heads can neither be divided by nor repeated over {tp}"
+    for tower in model.towers:
+        if tower.sharded and tower.heads % tp:
+            return f"{tower.heads} attention heads of the {tower.name} encoder cannot be divided by {tp}"
     return ""

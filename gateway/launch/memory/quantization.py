@@ -34,6 +34,11 @@ class Quantization:
     """What the checkpoint asks for where `--kv-cache-dtype` is auto."""
     note: str = ""
 
+    @property
+    def needs_bitsandbytes(self) -> bool:
+        """Whether the weights are quantised with that library."""
+        return self.scheme is not None and self.scheme.name.startswith("bitsandbytes")
+
     def covers(self, module: str, layer: int) -> bool:
         """Whether linear module `module` of layer `layer` (-1: outside the layers) is quantised."""
         if self.scheme is None or (self.scheme.experts_only and "experts" not in module):

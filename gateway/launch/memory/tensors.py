@@ -80,7 +80,8 @@ def _rank_bytes(tensor: TensorInfo, model: Model, tp: int, dtype_bytes: int) -> 
     layer = _LAYER.search(name)
     in_tower = bool(_VISION.search(name))
     beyond = layer is not None and not in_tower and int(layer[1]) >= max(len(model.layers), 1)
-    if _NOT_LOADED.search(name) or beyond or (model.tied_embeddings and name.endswith("lm_head.weight")):
+    no_head = model.tied_embeddings or not model.has_lm_head
+    if _NOT_LOADED.search(name) or beyond or (no_head and name.endswith("lm_head.weight")):
         return 0
     size = tensor.stored_bytes
     if tensor.dtype in _FLOATS and not _KEEPS_DTYPE.search(name):

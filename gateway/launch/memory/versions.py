@@ -6,6 +6,8 @@ Source: the source distributions of 0.8.5 to 0.33.0.
 import re
 from dataclasses import dataclass
 
+_FLASHINFER_DELTA_NET = 90
+"""Compute capability x 10 from which FlashInfer runs Gated DeltaNet's prefill: Hopper and Blackwell."""
 _NUMBER = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -47,6 +49,11 @@ class Version:
         return self >= Version(0, 10, 2)
 
     @property
+    def has_bitsandbytes(self) -> bool:
+        """Whether bitsandbytes checkpoints can be loaded."""
+        return self < Version(0, 29)
+
+    @property
     def charges_neighbours(self) -> bool:
         """Whether other processes' memory is taken off this instance's KV cache (#14376, fixed by #18974)."""
         return self < Version(0, 9, 1)
@@ -65,6 +72,18 @@ class Version:
     def caches_recurrent_prefixes(self) -> bool:
         """Whether recurrent layers keep two states per request, for prefix caching, by default."""
         return self >= Version(0, 17)
+
+    def checkpoints_prefill(self, recurrence: str, capability: int | None) -> bool:
+        """Whether a prefill leaves a state of its own for prefix caching (num_prefill_checkpoint_blocks).
+
+        Args:
+            recurrence: kind of the layer; Gated DeltaNet does it where FlashInfer computes it.
+            capability: CUDA compute capability x 10; None if unknown, which counts as a recent card.
+        """
+        if recurrence == "mamba2":
+            return self >= Version(0, 32)
+        flashinfer = capability is None or capability >= _FLASHINFER_DELTA_NET
+        return recurrence == "gated_delta_net" and flashinfer and self >= Version(0, 33)
 
     @property
     def latent_block_step(self) -> int:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.launch.memory.allocator import allocated_bytes
 from gateway.launch.memory.formats import Scheme
@@ -32,6 +32,8 @@ class Split:
     """CUDA compute capability x 10, None if unknown."""
     dtype_bytes: int = 2
     """Bytes of an unquantised weight."""
+    pools: bool = False
+    """Whether it serves embeddings or scores: then the LM head is never made (vLLM `models/adapters.py`)."""
 
 
 def weights_term(
@@ -46,7 +48,12 @@ def weights_term(
         checkpoint: what is known about the files.
     """
     if checkpoint.tensors:
-        loaded = loaded_bytes(model, checkpoint, split.tp, split.dtype_bytes)
+        loaded = loaded_bytes(
+            replace(model, has_lm_head=model.has_lm_head and not split.pools),
+            checkpoint,
+            split.tp,
+            split.dtype_bytes,
+        )
         fullest = _stage_share(model, quantization, split)
         return Term(int(loaded * fullest) + _extras(model, quantization, split), Origin.EXACT)
     estimate = max(_stage_bytes(model, quantization, split, stage) for stage in range(split.pp))
@@ -73,7 +80,8 @@ def _all_matrices(model: Model, split: Split, stage: int | None = None) -> Itera
     for index in range(first, last):
         yield from layer_matrices(model.layers[index], index, model.hidden, split.tp)
     if stage in (None, split.pp - 1) or model.model_type in _HEAD_ON_EVERY_STAGE:
-        yield from head(model, split.tp)
+        if not split.pools:
+            yield from head(model, split.tp)
         if split.pp > 1 and stage is not None and model.tied_embeddings:
             yield from embedding(model, split.tp)
 

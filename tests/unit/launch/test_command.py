@@ -216,3 +216,17 @@ def test_moving_a_model_away_is_suggested_when_the_rest_would_fit() -> None:
             no_measurements,
         )
     assert {item.model for item in caught.value.suggestions if item.change.startswith("move")} == {"a", "b"}
+
+
+def test_the_runner_is_said_where_vllm_might_choose_another() -> None:
+    lines = [
+        plan_commands(place([request(config, task=task)], [h100()]))[0].line
+        for config, task in (
+            (LLAMA_8B, Task.POOL),
+            (BGE_M3, None),
+            (LLAMA_8B, Task.GENERATE),
+            (LLAMA_8B, None),
+        )
+    ]
+    assert ["--runner pooling" in line for line in lines] == [True, True, False, False]
+    assert ["--runner generate" in line for line in lines] == [False, False, True, False]

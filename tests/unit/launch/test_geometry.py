@@ -81,9 +81,31 @@ def test_a_gated_delta_net_hybrid_enlarges_its_block_to_hold_a_state() -> None:
 
 
 def test_recurrent_layers_hold_two_states_only_with_prefix_caching() -> None:
-    plain = _named("Qwen/Qwen3.5-27B", prefix_caching=False)
-    cached = _named("Qwen/Qwen3.5-27B", prefix_caching=True)
+    old = Version(0, 31)
+    plain = _named("Qwen/Qwen3.5-27B", prefix_caching=False, version=old)
+    cached = _named("Qwen/Qwen3.5-27B", prefix_caching=True, version=old)
     assert cached.blocks_per_request(4096) - plain.blocks_per_request(4096) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "capability", "states"),
+    [
+        ("nvidia/Nemotron-3-Nano-30B-A3B", Version(0, 31), 90, 2),
+        ("nvidia/Nemotron-3-Nano-30B-A3B", Version(0, 32), 80, 3),
+        ("Qwen/Qwen3.5-27B", Version(0, 32), 90, 2),
+        ("Qwen/Qwen3.5-27B", Version(0, 33), 90, 3),
+        ("Qwen/Qwen3.5-27B", Version(0, 33), None, 3),
+        ("Qwen/Qwen3.5-27B", Version(0, 33), 89, 2),
+        ("moonshotai/Kimi-Linear-48B-A3B-Instruct", Version(0, 33), 90, 2),
+    ],
+)
+def test_a_prefill_leaves_a_third_state_where_vllm_checkpoints_it(
+    name: str, version: Version, capability: int | None, states: int
+) -> None:
+    geometry = _named(name, version=version, capability=capability)
+    kept = sum(group.cache.kind is CacheKind.STATE for group in geometry.groups)
+    full = len(geometry.groups) - kept
+    assert geometry.blocks_per_request(1) == kept * states + full
 
 
 def test_windows_are_full_length_without_the_hybrid_manager() -> None:
@@ -114,8 +136,19 @@ def test_cross_attention_takes_the_encoder_frames_once_per_request() -> None:
         "vocab_size": 51865,
         "max_source_positions": 1500,
     }
-    geometry = _geometry(config, length=448)
+    geometry = _geometry(config, length=448, batched=512)
     assert geometry.blocks_per_request(448) == 448 // 16 + 94
+
+
+def test_cross_attention_keeps_room_for_all_encoder_tokens_of_a_batch() -> None:
+    config = {
+        "model_type": "whisper",
+        "d_model": 512,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "vocab_size": 51865,
+    }
+    assert _geometry(config, length=448, batched=8192).blocks_per_request(448) == 448 // 16 + 8192 // 16
 
 
 def test_pipeline_stages_share_the_layers() -> None:

@@ -48,10 +48,10 @@ def test_weights_from_config_are_within_two_per_cent_for_nine_rows_of_ten() -> N
         ("NousResearch", "a rotary table beside the weights"),
     ],
 )
-def test_what_vllm_adds_to_the_checkpoint_is_counted_to_a_tenth_of_a_per_cent(source: str, why: str) -> None:
+def test_what_vllm_adds_to_the_checkpoint_is_counted_to_a_fifth_of_a_per_cent(source: str, why: str) -> None:
     found = [d for d in weight_deviations() if source in d.row.values["source"] + d.row.values["stated_as"]]
     assert found
-    assert [d for d in found if abs(d.percent) > 0.1] == [], why
+    assert [d for d in found if abs(d.percent) > 0.2] == [], why
 
 
 def test_every_weight_miss_has_a_reason() -> None:

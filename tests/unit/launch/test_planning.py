@@ -1,5 +1,6 @@
 """From a configuration file and model folders to a plan."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from gateway.config.loading import parse
 from gateway.config.schema import Config
 from gateway.launch.bootlog import BootLog
 from gateway.launch.calibration import Calibration
+from gateway.launch.checkpoint import read_model_files
 from gateway.launch.inventory import InventoryError
 from gateway.launch.memory.device import DeviceKind
+from gateway.launch.memory.model import Task
 from gateway.launch.memory.terms import GIB
 from gateway.launch.memory.versions import CURRENT, Version
 from gateway.launch.planning import PlanningError, devices_of, plan_config, requests_of
@@ -112,3 +115,22 @@ def test_the_version_of_the_configured_command_is_read_from_its_environment(
         parents=True
     )
     assert requests_of(config, {}, Calibration())[0].version == Version(0, 32)
+
+
+def test_a_sentence_transformers_folder_is_for_embeddings(folder: Path) -> None:
+    modules = [
+        {"type": "sentence_transformers.models.Transformer"},
+        {"type": "sentence_transformers.models.Pooling"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    text = "gpus: [{{memory: 8GiB}}]\nmodels: {{m: {{launch: {{model: {}, task: {}}}}}}}"
+    found = [
+        requests_of(_config(text.format(folder, task)), {}, Calibration()) for task in ("auto", "generate")
+    ]
+    assert [request.effective_task for (request,) in found] == [Task.POOL, Task.GENERATE]
+
+
+@pytest.mark.parametrize("content", ["[{}]", "{", "[]", '{"type": "x.Pooling"}'])
+def test_another_module_list_says_nothing(folder: Path, content: str) -> None:
+    (folder / "modules.json").write_text(content)
+    assert not read_model_files(str(folder), {}).pools

@@ -181,3 +181,81 @@ def test_an_unknown_architecture_is_planned_as_a_decoder_with_a_plain_warning() 
 def test_what_is_not_modelled_is_refused_in_plain_words(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UnmodelledError, match=message):
         read_model(llama_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("ChatGLMModel", Task.GENERATE),
+        ("GPT2LMHeadModel", Task.GENERATE),
+        ("InternVLChatModel", Task.GENERATE),
+        ("LlamaForCausalLM", Task.GENERATE),
+        ("LlamaModel", Task.POOL),
+        ("LlamaForSequenceClassification", Task.POOL),
+        ("Qwen2ForProcessRewardModel", Task.POOL),
+    ],
+)
+def test_a_name_that_ends_with_model_may_still_generate(architecture: str, task: Task) -> None:
+    assert read_model(llama_config(architectures=[architecture])).task is task
+
+
+def test_images_alone_may_be_seen_both_ways_while_text_is_cached() -> None:
+    gemma = read_model(llama_config(model_type="gemma4_text", use_bidirectional_attention="vision"))
+    assert {m.reach for m in gemma.mixers if isinstance(m, Attention)} != {Reach.ENCODER}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_causal": False},
+        {"architectures": ["LlamaBidirectionalModel"]},
+        {"architectures": ["Gemma3TextModel"], "use_bidirectional_attention": True},
+    ],
+)
+def test_what_sees_both_ways_caches_nothing(changes: dict[str, Any]) -> None:
+    mixers = read_model(llama_config(**changes)).mixers
+    assert {m.reach for m in mixers if isinstance(m, Attention)} == {Reach.ENCODER}
+
+
+def test_command_r_has_the_length_it_was_extended_to() -> None:
+    assert read_model(llama_config(model_max_length=131072)).max_positions == 131072
+
+
+def test_long_rope_starts_short_and_may_be_raised() -> None:
+    config = llama_config(
+        max_position_embeddings=131072,
+        original_max_position_embeddings=4096,
+        rope_scaling={"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]},
+    )
+    model = read_model(config)
+    assert (model.max_positions, model.most_positions) == (4096, 131072)
+
+
+def test_qwen_uses_its_window_only_where_it_says_so() -> None:
+    config = llama_config(model_type="qwen2", sliding_window=1024)
+    reaches = [
+        {m.reach for m in read_model(config | more).mixers if isinstance(m, Attention)}
+        for more in ({}, {"use_sliding_window": True, "max_window_layers": 0})
+    ]
+    assert reaches == [{Reach.FULL}, {Reach.SLIDING}]
+
+
+def test_an_encoder_that_the_file_does_not_describe_is_said() -> None:
+    (note,) = read_model(llama_config(mm_vision_tower="openai/clip-vit-large-patch14-336")).notes
+    assert "encoder for images" in note
+
+
+def test_phi_3_vision_has_the_encoder_that_its_code_names() -> None:
+    model = read_model(llama_config(model_type="phi3_v", img_processor={"image_dim_out": 1024}))
+    assert model.towers[0].params == pytest.approx(304e6, rel=0.02)
+
+
+def test_gemma_3n_has_a_convolutional_encoder() -> None:
+    config = {
+        "architectures": ["Gemma3nForConditionalGeneration"],
+        "model_type": "gemma3n",
+        "text_config": {"model_type": "gemma3n_text"},
+        "vision_config": {"model_type": "gemma3n_vision", "hidden_size": 2048},
+    }
+    (tower,) = read_model(config).towers
+    assert not tower.sharded

@@ -1,5 +1,6 @@
 """Quantised storage, safetensors headers, LoRA slots, allocator rounding."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,15 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.launch.memory.allocator import allocated_bytes
+from gateway.launch.memory.budget import Shape, instance_budget
+from gateway.launch.memory.inventory import embedding, layer_matrices
 from gateway.launch.memory.lora import LoraSlots, lora_bytes, slot_rank
-from gateway.launch.memory.model import Model
+from gateway.launch.memory.model import Model, Recurrent, Tower
 from gateway.launch.memory.parallel import stages, tensor_parallel_problem
 from gateway.launch.memory.quantization import NO_QUANTIZATION, read_quantization
 from gateway.launch.memory.reading import read_model
 from gateway.launch.memory.tensors import UNKNOWN_CHECKPOINT, Checkpoint, TensorInfo, parse_header
 from gateway.launch.memory.terms import GIB, MIB, Origin, UnmodelledError
+from gateway.launch.memory.versions import Version
 from gateway.launch.memory.weights import Split, raw_bytes, weights_term
-from tests.unit.launch.builders import llama_config
+from tests.unit.launch.builders import h100, llama_config
 from tests.unit.launch.ground_truth import model_configs
 
 
@@ -217,3 +221,49 @@ def test_heads_must_divide_over_the_gpus() -> None:
     model = read_model(llama_config())
     assert tensor_parallel_problem(model, 4) == ""
     assert "8 attention heads cannot be divided by 3" in tensor_parallel_problem(model, 3)
+
+
+def test_embeddings_are_served_without_the_lm_head() -> None:
+    model = read_model(llama_config())
+    for checkpoint in (UNKNOWN_CHECKPOINT, Checkpoint(_headers(model))):
+        whole, pooled = (
+            weights_term(model, NO_QUANTIZATION, Split(pools=pools), checkpoint).size_bytes
+            for pools in (False, True)
+        )
+        assert whole - pooled == pytest.approx(model.hidden * model.vocab * 2, abs=2 * MIB)
+
+
+def test_mamba_groups_are_repeated_where_they_do_not_divide() -> None:
+    config = model_configs()["nvidia/Nemotron-3-Nano-30B-A3B"]
+    few = read_model(config | {"n_groups": 1})
+    layer = next(index for index, kept in enumerate(few.layers) if isinstance(kept.mixers[0], Recurrent))
+    rows = {
+        tp: next(
+            m.out_features for m in layer_matrices(few.layers[layer], 0, 64, tp) if "in_proj" in m.module
+        )
+        for tp in (1, 4)
+    }
+    groups = 2 * config["ssm_state_size"]
+    assert rows[4] == (rows[1] - groups) // 4 + groups
+
+
+def test_what_ranks_hold_whole_of_an_encoder_is_not_divided() -> None:
+    tower = Tower("vision", 1000, sharded=True, replicated=200)
+    model = replace(read_model(llama_config()), towers=(tower,))
+    assert [m.out_features for m in embedding(model, 4) if m.module == "visual"] == [200 + 800 // 4]
+
+
+def test_an_encoder_whose_heads_do_not_divide_is_refused() -> None:
+    model = replace(read_model(llama_config()), towers=(Tower("vision", 1000, sharded=True, heads=12),))
+    assert tensor_parallel_problem(model, 4) == ""
+    assert "12 attention heads of the vision encoder" in tensor_parallel_problem(model, 8)
+
+
+@pytest.mark.parametrize(("version", "warned"), [(Version(0, 28), False), (Version(0, 29), True)])
+def test_a_vllm_without_bitsandbytes_is_said(version: Version, warned: bool) -> None:  # noqa: FBT001 - a parameter
+    model = read_model(llama_config())
+    stored = read_quantization(
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, None, 90
+    )
+    budget = instance_budget(model, stored, Shape(version=version), h100())
+    assert any("bitsandbytes" in warning for warning in budget.warnings) is warned

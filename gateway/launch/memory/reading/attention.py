@@ -70,7 +70,7 @@ def read_attention(keys: Keys, model_type: str, kind: str, index: int) -> Attent
     """
     sliding = kind in _SLIDING_NAMES
     if keys.integer("kv_lora_rank", default=0) > 0 and not sliding:
-        return _read_latent(keys, index)
+        return _read_latent(keys, model_type, index)
     if kind not in _FULL_NAMES | _SLIDING_NAMES | {"chunked_attention", "bidirectional"}:
         raise UnmodelledError(f"layer {index} is of kind {kind!r}, which the memory model does not know")
     head_dim, kv_heads = head_dim_of(keys), kv_heads_of(keys, model_type)
@@ -119,20 +119,22 @@ def _reach(keys: Keys, kind: str) -> tuple[Reach, int]:
     return Reach.FULL, 0
 
 
-def _read_latent(keys: Keys, index: int) -> LatentAttention:
+def _read_latent(keys: Keys, model_type: str, index: int) -> LatentAttention:
     indexer = None
     if keys.has("index_head_dim"):
         indexer = Indexer(
             heads=keys.integer("index_n_heads", default=64), head_dim=keys.integer("index_head_dim")
         )
     kinds = keys.strings("indexer_types")
+    expanded = model_type == "minicpm3"
     return LatentAttention(
         heads=heads_of(keys),
         q_lora_rank=keys.integer("q_lora_rank", default=0),
         kv_lora_rank=keys.integer("kv_lora_rank"),
         qk_nope_head_dim=keys.integer("qk_nope_head_dim", default=128),
         qk_rope_head_dim=keys.integer("qk_rope_head_dim", default=64),
-        v_head_dim=keys.integer("v_head_dim", default=128),
+        v_head_dim=keys.integer("v_head_dim", default=head_dim_of(keys) if expanded else 128),
         indexer=indexer,
         indexer_cached=not (index < len(kinds) and kinds[index] == "shared"),
+        expanded=expanded,
     )

@@ -49,7 +49,8 @@ def max_positions(keys: Keys, model_type: str) -> int:
     lengths = [keys.integer(name) for name in _LENGTH_KEYS if keys.has(name)]
     if not lengths:
         return _FALLBACK_LENGTH
-    length = min(lengths)
+    # Command R states what it was extended to beside the positions it was first trained with.
+    length = keys.integer("model_max_length", default=0) or min(lengths)
     scaling = _scaling(keys)
     kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
     factor = scaling.get("factor")
@@ -60,6 +61,13 @@ def max_positions(keys: Keys, model_type: str) -> int:
     if model_type in {"roberta", "xlm-roberta"}:
         length -= keys.integer("pad_token_id", default=1) + 1
     return length
+
+
+def most_positions(keys: Keys, model_type: str) -> int:
+    """The largest --max-model-len that vLLM accepts: LongRoPE models start with less than they can do."""
+    if str(_scaling(keys).get("rope_type") or _scaling(keys).get("type")) in {"longrope", "su"}:
+        return max(keys.integer(*_LENGTH_KEYS, default=0), max_positions(keys, model_type))
+    return max_positions(keys, model_type)
 
 
 def read_ropes(keys: Keys, model_type: str, *, multimodal: bool) -> tuple[Rope, ...]:

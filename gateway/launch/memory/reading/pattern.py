@@ -20,6 +20,8 @@ _ENCODERS = frozenset(
 _IGNORES_WINDOW = frozenset(
     {"gemma", "llama4", "llama4_text", "nemotron", "nemotron_h", "minimax_m2", "mllama"}
 )
+_OPTIONAL_WINDOW = ("qwen2", "qwen3", "smollm3")
+"""Families that use their window only where `use_sliding_window` says so."""
 _LINEAR_MEANS = {
     "minimax": "lightning",
     "kimi_linear": "kda",
@@ -58,12 +60,23 @@ def layer_kinds(keys: Keys, model_type: str) -> tuple[str, ...]:
     Raises:
         UnmodelledError: the pattern is present but not understood.
     """
-    if model_type in _ENCODERS or keys.flag("use_bidirectional_attention") or keys.find("is_causal") is False:
+    if _sees_everything(keys, model_type):
         return ("bidirectional",) * layer_count(keys)
     for reader in (_listed, _lettered, _indexed, _periodic):
         if kinds := reader(keys, model_type):
             return kinds
     return _windowed(keys, model_type)
+
+
+def _sees_everything(keys: Keys, model_type: str) -> bool:
+    """Whether no layer is causal, so that nothing is cached (vLLM `models/config.py`).
+
+    `use_bidirectional_attention` alone may mean the image tokens of a prompt only (Gemma 4, PaliGemma).
+    """
+    if model_type in _ENCODERS or keys.find("is_causal") is False:
+        return True
+    (name, *_) = keys.strings("architectures") or ("",)
+    return "Bidirectional" in name or (name == "Gemma3TextModel" and keys.flag("use_bidirectional_attention"))
 
 
 def _listed(keys: Keys, model_type: str) -> tuple[str, ...]:
@@ -156,7 +169,8 @@ def _windowed(keys: Keys, model_type: str) -> tuple[str, ...]:
     """Attention layers, told apart only by a sliding window."""
     count = layer_count(keys)
     window = keys.integer("sliding_window", "sliding_window_size", default=0)
-    if not window or keys.find("use_sliding_window") is False or model_type in _IGNORES_WINDOW:
+    uses_window = keys.flag("use_sliding_window", default=not model_type.startswith(_OPTIONAL_WINDOW))
+    if not window or not uses_window or model_type in _IGNORES_WINDOW:
         return ("full_attention",) * count
     period = keys.integer(
         "sliding_window_pattern", "_sliding_window_pattern", "global_attn_every_n_layers", default=0

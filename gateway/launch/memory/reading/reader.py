@@ -22,25 +22,32 @@ from gateway.launch.memory.reading.attention import (
 )
 from gateway.launch.memory.reading.feedforward import read_experts, read_ffn, read_mlp
 from gateway.launch.memory.reading.keys import Json, Keys
-from gateway.launch.memory.reading.lengths import max_positions, read_ropes
+from gateway.launch.memory.reading.lengths import max_positions, most_positions, read_ropes
 from gateway.launch.memory.reading.pattern import layer_kinds
 from gateway.launch.memory.reading.recurrent import read_recurrent
 from gateway.launch.memory.reading.sections import model_type_of, text_section
 from gateway.launch.memory.reading.support import check_supported, notes_for
-from gateway.launch.memory.reading.towers import read_towers
+from gateway.launch.memory.reading.towers import read_towers, tower_notes
 from gateway.launch.memory.reading.whisper import read_whisper
 from gateway.launch.memory.terms import UnmodelledError
 
 _RECURRENT_KINDS = frozenset({"mamba", "linear_attention", "lightning", "kda", "conv"})
 _LEARNED_POSITIONS = frozenset({"gpt2", "gpt_bigcode", "opt", "bert", "roberta", "xlm-roberta", "mpnet"})
-_ENCODER_TYPES = frozenset({"bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "mpnet"})
+_ENCODER_TYPES = frozenset(
+    {"bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "mpnet", "new", "gte", "distilbert"}
+)
 _POOL_SUFFIXES = (
     "Model",
     "ForSequenceClassification",
     "ForMaskedLM",
     "ForTokenClassification",
     "ForRewardModel",
+    "ForProcessRewardModel",
+    "ForRetrieval",
+    "ForRanking",
 )
+_GENERATES = ("LMHeadModel", "ChatGLMModel", "ChatModel", "OmniModel", "DashengLMModel", "UltravoxModel")
+"""Names that end like a pooling model's, of models that generate (vLLM `models/registry.py`)."""
 _DTYPES = frozenset({"bfloat16", "float16", "float32"})
 
 
@@ -80,6 +87,7 @@ def _read(config: Json) -> Model:
         layers=layers,
         dtype=dtype_of(keys),
         max_positions=max_positions(keys, model_type),
+        most_positions=most_positions(keys, model_type),
         tied_embeddings=keys.flag("tie_word_embeddings", default=model_type in {"gpt2", "bloom"}),
         has_lm_head=not encoder,
         embedding_rows=_embedding_rows(keys, model_type),
@@ -88,7 +96,7 @@ def _read(config: Json) -> Model:
         extra_sharded_params=sharded,
         ropes=read_ropes(keys, model_type, multimodal=bool(towers)),
         towers=towers,
-        notes=notes_for(model_type, architecture),
+        notes=notes_for(model_type, architecture) + tower_notes(config, towers),
     )
 
 
@@ -109,7 +117,9 @@ def _architecture(config: Json) -> str:
 
 
 def _task(architecture: str, model_type: str) -> Task:
-    if model_type in _ENCODER_TYPES or architecture.endswith(_POOL_SUFFIXES):
+    if model_type in _ENCODER_TYPES:
+        return Task.POOL
+    if architecture.endswith(_POOL_SUFFIXES) and not architecture.endswith(_GENERATES):
         return Task.POOL
     return Task.GENERATE
 

@@ -60,6 +60,7 @@ def _mamba2(keys: Keys, model_type: str) -> Recurrent:
         ),
         groups=groups,
         group_state=state_size * (kernel - 1),
+        group_rows=2 * state_size,
     )
 
 
