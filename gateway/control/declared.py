@@ -122,6 +122,7 @@ def settings_of(config: Config, secrets: Secrets) -> Settings:
     return Settings(
         body_limit_bytes=config.limits.body,
         body_timeout_s=config.limits.body_timeout,
+        header_timeout_s=config.limits.header_timeout,
         header_bytes=config.limits.header_bytes,
         header_count=config.limits.headers,
         connections=config.limits.connections_per_worker,

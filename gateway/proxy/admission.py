@@ -14,8 +14,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from gateway.fleet.snapshot import Limits
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import ClientGone, NoReplica, QueueFull, QueueTimeout
-from gateway.proxy.front import ClientConnection
 from gateway.proxy.lease import Lease
 from gateway.telemetry.meters import PoolMeter
 

@@ -14,6 +14,9 @@ _NO_BODY = frozenset((204, 304))
 class Client(Protocol):
     """The client's connection, as far as an answer needs it."""
 
+    last: bool
+    """Whether it ends with this answer."""
+
     def write(self, data: bytes) -> None:
         """Send bytes, or drop them when the client is gone."""
         ...
@@ -56,12 +59,10 @@ class Answer:
         """Set the head that will leave with the first byte. `added` are more header lines, each ended."""
         self.status = status
         self._chunked = False  # an attempt before this one may have set it
-        framing = b""
-        if self._close_delimited:
-            framing = b"connection: close\r\n"
-        elif not headers.has_length and status not in _NO_BODY:
+        framing = b"connection: close\r\n" if self._close_delimited or self._client.last else b""
+        if not self._close_delimited and not headers.has_length and status not in _NO_BODY:
             self._chunked = True
-            framing = b"transfer-encoding: chunked\r\n"
+            framing += b"transfer-encoding: chunked\r\n"
         self._head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, headers.forwarded, added, framing)
 
     def write(self, data: bytes) -> None:

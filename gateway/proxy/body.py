@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import (
     BadRequest,
     BodyTimeout,
@@ -19,9 +20,34 @@ from gateway.proxy.errors import (
     ExpectationFailed,
     UnsupportedBody,
 )
-from gateway.proxy.front import ClientConnection
 from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.settings import Settings
+
+FORM = b"multipart/form-data"
+
+
+def too_large(limit_bytes: int) -> BodyTooLarge:
+    """What a client reads whose body is over the limit."""
+    return BodyTooLarge(f"The request body is larger than the limit of {limit_bytes} bytes.")
+
+
+def whole_body(headers: RequestHeaders, content: StreamReader, limit_bytes: int) -> bytes | None:
+    """A body that came whole together with its head and needs no care: nearly every one. Else None.
+
+    Raises `BodyTooLarge`.
+    """
+    get = headers.get
+    if not content.is_eof() or get(b"content-encoding") is not None or get(b"expect") is not None:
+        return None
+    if (get(b"content-type") or b"")[:19].lower() == FORM:
+        return None
+    if content.total_bytes > limit_bytes:
+        raise too_large(limit_bytes)
+    if not content.total_bytes:
+        return b""
+    # `read_nowait` would come to the same by six calls, 2 % of a small request's CPU.
+    pieces = content._buffer  # noqa: SLF001
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Body:
@@ -49,21 +75,12 @@ class Body:
         if declared is not None:
             self.length = int(declared)  # aiohttp's parser let only digits through
             if self.length > self._limit:
-                raise self._too_large()
+                raise too_large(self._limit)
         expectation = headers.get(b"expect")
         if expectation is not None and may_wait:
             if expectation.lower() != b"100-continue":
                 raise ExpectationFailed("Only the expectation 100-continue is supported.")
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def read_now(self) -> bytes | None:
-        """All of it, if it came together with the head, which is the usual case; else None."""
-        if not self._content.is_eof():
-            return None
-        body = self._content.read_nowait()
-        if len(body) > self._limit:
-            raise self._too_large()
-        return body
 
     async def read(self) -> bytes:
         """All of it. Raises `BodyTooLarge`, `BodyTimeout`, `ClientGone` or `BadRequest`."""
@@ -76,7 +93,7 @@ class Body:
                 while piece := await content.readany():
                     size += len(piece)
                     if size > self._limit:
-                        raise self._too_large()
+                        raise too_large(self._limit)
                     pieces.append(piece)
         finally:
             timer.cancel()
@@ -100,7 +117,7 @@ class Body:
                 return
             size += len(piece)
             if size > self._limit:
-                raise self._too_large()
+                raise too_large(self._limit)
             yield piece
 
     @contextmanager
@@ -116,6 +133,3 @@ class Body:
             if self._client.transport is None:
                 raise ClientGone("the client left while sending the body") from None
             raise BadRequest("The request body is not framed as its headers say.", param="body") from None
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The request body is larger than the limit of {self._limit} bytes.")

@@ -63,7 +63,7 @@ class Deadlines:
 
         vLLM stopped with SIGTERM refuses new connections and leaves the running ones without a word.
         """
-        if now - relay.last_progress < SILENT_S or relay.job.client.writing_paused:
+        if now - relay.last_progress < SILENT_S or relay.job.client.slow:
             return
         replica = relay.replica
         if replica.view.state is State.REFUSED:
@@ -86,7 +86,7 @@ class Deadlines:
         elif not job.answer.begun:
             if age > timeouts.first_byte_s:
                 relay.fail(Failure.FIRST_BYTE_TIMEOUT, f"no answer within {timeouts.first_byte_s:g} s")
-        elif job.client.writing_paused:
+        elif job.client.slow:
             self._check_reader(relay, job, now)
         else:
             self._stalled.pop(relay, None)  # the client has caught up: its next stall is another

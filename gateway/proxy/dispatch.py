@@ -217,7 +217,7 @@ class Dispatcher:
         if not job.sent_at:
             job.sent_at = time.monotonic()
         relay.start(connection, job, replica)
-        if client.writing_paused:
+        if client.slow:
             # It has not yet taken an earlier answer, and will not be told of its slowness again.
             relay.pause_reading()
         return relay

@@ -70,6 +70,12 @@ class MethodNotAllowed(ClientError):
     status, type, origin = 405, "BadRequestError", "method_not_allowed"
 
 
+class HeaderTimeout(ClientError):
+    """The head came too slowly."""
+
+    status, type, origin = 408, "RequestTimeout", "header_timeout"
+
+
 class BodyTimeout(ClientError):
     """The body came too slowly."""
 

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable
 
 import orjson
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from gateway.proxy import messages
 from gateway.proxy.answer import Answer
-from gateway.proxy.body import Body
+from gateway.proxy.body import Body, whole_body
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.dispatch import Dispatcher
 from gateway.proxy.errors import ClientGone, GatewayError, InternalError, ModelNotFound
-from gateway.proxy.front import AlreadySent, Incoming
 from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.identity import ClientKeys, RequestIds
 from gateway.proxy.intake import Intake
@@ -51,30 +53,27 @@ class Gateway:
         self._keys = ClientKeys(settings.client_keys)
         memory = ResumeMemory(settings.resume_stream_bytes, settings.resume_worker_bytes, meter)
         self._intake = Intake(fleet, memory)
-        self._reusable = AlreadySent(keep_alive=True)
-        self._spent = AlreadySent(keep_alive=False)
         self.draining = False
         self.running = 0
         self.quiet = asyncio.Event()
 
-    async def handle(self, request: Incoming) -> web.StreamResponse:
-        """Answer one request, whatever happens. aiohttp calls this in a task of its own."""
-        message = request.head
-        headers = RequestHeaders(message.raw_headers)
-        answer = Answer(request.client, http_1_0=message.version < HttpVersion11)
+    async def handle(self, client: ClientConnection, head: RawRequestMessage, payload: StreamReader) -> bool:
+        """Answer one request, whatever happens. True: the client's connection can carry another one."""
+        headers = RequestHeaders(head.raw_headers)
+        answer = Answer(client, http_1_0=head.version < HttpVersion11)
         request_id = self._ids.take(headers.get(b"x-request-id"))
-        job = Job(request.client, answer, headers, request_id, message.path)
-        job.method = message.method
+        job = Job(client, answer, headers, request_id, head.path)
+        job.method = head.method
         self.running += 1
         try:
             job.route = self._routes.find(job.method, job.path)
             if self._keys.wanted and job.route.kind is not Kind.HEALTH:
                 self._keys.check(headers)
             if job.route.kind is Kind.INFERENCE:
-                body = Body(request.payload, request.client, self._settings)
-                body.accept(headers, may_wait=message.version >= HttpVersion11)
-                data = None if _is_form(headers) else body.read_now()
+                data = whole_body(headers, payload, self._settings.body_limit_bytes)
                 if data is None:
+                    body = Body(payload, client, self._settings)
+                    body.accept(headers, may_wait=head.version >= HttpVersion11)
                     await self._intake.read(job, body)
                 else:
                     self._intake.take(job, data)
@@ -82,24 +81,28 @@ class Gateway:
                     job.authorization = _authorization_line(headers)
                 await self._dispatcher.run(job)
             else:
-                self._answer_here(request, job)
+                self._answer_here(head, job, close=self._must_close(client, head, payload))
         except GatewayError as error:
-            self._refuse(request, job, error)
+            self._refuse(job, error, close=self._must_close(client, head, payload))
         except asyncio.CancelledError:
             job.outcome = "client_gone"
             raise
         except Exception:
             # The task root: a bug in here costs this request, and must not cost the connection's others.
             logger.exception("request %s failed", job.request_id)
-            self._refuse(request, job, InternalError("The gateway failed on this request."))
+            bug = InternalError("The gateway failed on this request.")
+            self._refuse(job, bug, close=self._must_close(client, head, payload))
         finally:
             self._conclude(job)
-        reusable = answer.keeps_connection and not message.should_close and request.payload.is_eof()
-        return self._reusable if reusable and not self.draining else self._spent
+        return answer.keeps_connection and not self._must_close(client, head, payload)
+
+    def _must_close(self, client: ClientConnection, head: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether the connection ends here. What is left of a body would be taken for the next request."""
+        return head.should_close or self.draining or client.last or not payload.is_eof()
 
     # -- answers that need no replica --
 
-    def _answer_here(self, request: Incoming, job: Job) -> None:
+    def _answer_here(self, head: RawRequestMessage, job: Job, *, close: bool) -> None:
         names = self._fleet.snapshot.names
         now = int(time.time())
         status = 200
@@ -112,12 +115,11 @@ class Gateway:
             cards = [messages.model_card(name, now) for name in names.values() if name.listed]
             content = {"object": "list", "data": cards}
         else:
-            wanted = request.rel_url.path.removeprefix("/v1/models/")
+            wanted = head.url.path.removeprefix("/v1/models/")
             found = names.get(wanted)
             if found is None or not found.listed:
                 raise ModelNotFound(f"The model `{wanted[:256]}` does not exist.", param="model")
             content = messages.model_card(found, now)
-        close = not request.keep_alive or self.draining
         head_only = job.method == "HEAD"
         body = orjson.dumps(content)
         message = messages.json_message(status, body, job.id_line, close=close, head_only=head_only)
@@ -125,7 +127,7 @@ class Gateway:
 
     # -- the end of every request --
 
-    def _refuse(self, request: Incoming, job: Job, error: GatewayError) -> None:
+    def _refuse(self, job: Job, error: GatewayError, *, close: bool) -> None:
         job.error = error.message
         if isinstance(error, ClientGone):
             job.outcome = "client_gone"
@@ -134,8 +136,6 @@ class Gateway:
             job.answer.break_off()
         else:
             job.outcome = "error"
-            # The rest of an unread body would be taken for the next request.
-            close = not request.keep_alive or self.draining or not request.content.is_eof()
             head_only = job.method == "HEAD"
             message = messages.error_message(error, job.id_line, close=close, head_only=head_only)
             job.answer.whole(message, error.status)
@@ -160,11 +160,6 @@ class Gateway:
         self.draining = True
         if not self.running:
             self.quiet.set()
-
-
-def _is_form(headers: RequestHeaders) -> bool:
-    content_type = headers.get(b"content-type")
-    return content_type is not None and content_type[:19].lower() == b"multipart/form-data"
 
 
 def _authorization_line(headers: RequestHeaders) -> bytes:

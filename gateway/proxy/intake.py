@@ -1,6 +1,6 @@
 """From the bytes of a request to the pool that serves it."""
 
-from gateway.proxy.body import Body
+from gateway.proxy.body import FORM, Body
 from gateway.proxy.errors import BadRequest, ModelNotFound
 from gateway.proxy.head import read_head, splice_model
 from gateway.proxy.headers import RequestHeaders
@@ -40,7 +40,7 @@ class Intake:
     async def read(self, job: Job, body: Body) -> None:
         """Read the body and understand it. Raises the errors of `Body`, `BadRequest` and `ModelNotFound`."""
         content_type = job.headers.get(b"content-type")
-        if content_type is not None and content_type.lower().startswith(b"multipart/form-data"):
+        if content_type is not None and content_type.lower().startswith(FORM):
             await self._read_form(job, content_type.decode("latin-1"), body)
         else:
             self.take(job, await body.read())

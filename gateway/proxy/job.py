@@ -4,7 +4,7 @@ import time
 
 from gateway.fleet.snapshot import ModelName
 from gateway.proxy.answer import Answer
-from gateway.proxy.front import ClientConnection
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.headers import RequestHeaders, request_head
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.live import LivePool

@@ -12,6 +12,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     body_limit_bytes: int = 64 << 20
     body_timeout_s: float = 60.0
+    header_timeout_s: float = 30.0
     header_bytes: int = 32 << 10
     header_count: int = 128
     connections: int = 16384

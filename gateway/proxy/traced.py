@@ -6,13 +6,14 @@ A worker imports this only where tracing is on; without it, requests meet neithe
 import re
 import time
 
-from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 from opentelemetry.trace import Span, StatusCode
 
+from gateway.proxy.client import ClientConnection, Handler
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.dispatch import Dispatcher
 from gateway.proxy.errors import ConnectFailed
-from gateway.proxy.front import Handler, Incoming
 from gateway.proxy.job import Job
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.live import LiveFleet
@@ -40,11 +41,11 @@ class Traced:
     def handler(self, handle: Handler) -> Handler:
         """Handle requests within a span each."""
 
-        async def traced(request: Incoming) -> web.StreamResponse:
-            if request.path in _UNTRACED:
-                return await handle(request)
-            with self._tracing.request(request.method, request.headers):
-                return await handle(request)
+        async def traced(client: ClientConnection, head: RawRequestMessage, payload: StreamReader) -> bool:
+            if head.path in _UNTRACED:
+                return await handle(client, head, payload)
+            with self._tracing.request(head.method, head.headers):
+                return await handle(client, head, payload)
 
         return traced
 

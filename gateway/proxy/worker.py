@@ -63,8 +63,7 @@ class Worker:
         dispatcher = make(self._fleet, self._deadlines)
         self._gateway = Gateway(boot.settings, self._fleet, dispatcher, self._meter, self._observer())
         handle = self._gateway.handle if self._traced is None else self._traced.handler(self._gateway.handle)
-        limit = boot.settings.connections
-        self._front = FrontServer(handle, self._meter, limit, **_server_options(boot.settings))
+        self._front = FrontServer(handle, self._meter, boot.settings)
         self._stopping = asyncio.Event()
         self._grace_s = boot.settings.shutdown_grace_s
         self._finishing: asyncio.Timeout | None = None
@@ -99,11 +98,11 @@ class Worker:
         self._gateway.drain()
         for server in servers:
             server.close()
-        self._front.pre_shutdown()
+        self._front.drain()
         await self._finish_requests()
         listening.cancel()
         sweeping.cancel()
-        await self._front.shutdown(timeout=1.0)
+        await self._front.close(timeout_s=1.0)
         if self._log is not None:
             self._log.close()
         if self._traced is not None:
@@ -136,7 +135,9 @@ class Worker:
             await asyncio.sleep(SWEEP_S)
             self._meter.loop_lag(max(0.0, time.monotonic() - due))
             self._deadlines.sweep()
-            self._fleet.sweep(time.monotonic())
+            now = time.monotonic()
+            self._fleet.sweep(now)
+            self._front.sweep(now)
 
     async def _finish_requests(self) -> None:
         try:
@@ -147,21 +148,6 @@ class Worker:
         self._finishing = None
         self._deadlines.fail_all(Failure.SHUTDOWN, "the gateway is shutting down")
         await asyncio.sleep(0)
-
-
-def _server_options(settings: Settings) -> dict[str, object]:
-    return {
-        "keepalive_timeout": settings.keepalive_s,
-        "max_line_size": settings.header_bytes,
-        "max_field_size": settings.header_bytes,
-        "max_headers": settings.header_count,
-        "access_log": None,
-        # vLLM reads no compressed bodies; unpacking them here would make the client's bytes ours.
-        "auto_decompress": False,
-        # Bodies are read whole anyway: fewer pauses of the transport for long prompts.
-        "read_bufsize": 1 << 18,
-        "lingering_time": 2.0,
-    }
 
 
 def _tell_all(observers: Sequence[Callable[[RequestRecord], None]], record: RequestRecord) -> None:

@@ -30,7 +30,6 @@ from gateway.proxy.gateway import Gateway
 from gateway.proxy.live import LiveFleet
 from gateway.proxy.outcome import Failure
 from gateway.proxy.settings import Settings
-from gateway.proxy.worker import _server_options
 from gateway.telemetry import families, sums
 from gateway.telemetry.layout import Layout
 from gateway.telemetry.meters import WorkerMeter
@@ -111,9 +110,7 @@ class DataPlane:
         self.fleet = LiveFleet(board, number, Random(number))
         self.deadlines = Deadlines(hang_s=settings.hang_s)
         self.gateway = Gateway(settings, self.fleet, Dispatcher(self.fleet, self.deadlines), meter, observer)
-        self.front = FrontServer(
-            self.gateway.handle, meter, settings.connections, **_server_options(settings)
-        )
+        self.front = FrontServer(self.gateway.handle, meter, settings)
         self.port = 0
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -129,14 +126,15 @@ class DataPlane:
             await asyncio.sleep(SWEEP_S)
             self.deadlines.sweep()
             self.fleet.sweep(time.monotonic())
+            self.front.sweep(time.monotonic())
 
     async def stop(self) -> None:
         assert self._server is not None
         assert self._sweeping is not None
         self._server.close()
-        self.front.pre_shutdown()
+        self.front.drain()
         self.deadlines.fail_all(Failure.SHUTDOWN, "the test is over")
-        await self.front.shutdown(timeout=1.0)
+        await self.front.close(timeout_s=1.0)
         self._sweeping.cancel()
         for pool in self.fleet.pools.values():
             pool.close()

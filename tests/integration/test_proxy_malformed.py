@@ -1,5 +1,6 @@
 """What is no HTTP, or not quite, or too much of it."""
 
+import asyncio
 import json
 import logging
 
@@ -139,6 +140,21 @@ async def test_connections_that_say_nothing_are_closed_after_the_keep_alive_time
     async with Front(Plan("chat", []), settings=settings) as front:
         silent, partial = await Client.open(front.port), await Client.open(front.port)
         partial.send(b"GET /health HTTP/1.1\r\nhost:")
+        assert await silent.rest() == b""
+        assert (await partial.rest()).startswith(b"HTTP/1.1 408 ")
         for client in (silent, partial):
-            assert await client.rest() == b""
             client.writer.close()
+
+
+async def test_a_head_has_its_own_time_limit_and_slow_bytes_do_not_extend_it() -> None:
+    settings = Settings(header_timeout_s=0.3)
+    async with Front(Plan("chat", []), settings=settings) as front, await Client.open(front.port) as client:
+        assert (await client.ask("GET", "/v1/models")).status == 200
+        client.send(b"GET /health HTTP/1.1\r\nx-slow: ")
+        answer = asyncio.create_task(client.rest())
+        while not answer.done() and not client.writer.is_closing():
+            client.send(b"1")
+            await asyncio.sleep(0.01)
+        rest = await answer
+    assert rest.startswith(b"HTTP/1.1 408 ")
+    assert b"x-gateway-error: header_timeout" in rest

@@ -16,7 +16,6 @@ from gateway.proxy.front import FrontServer
 from gateway.proxy.gateway import Gateway
 from gateway.proxy.settings import Settings
 from gateway.proxy.traced import Traced
-from gateway.proxy.worker import _server_options
 from gateway.sim import SimulatedReplica
 from gateway.telemetry.meters import WorkerMeter
 from tests.integration.collector import Collector, Received
@@ -43,7 +42,7 @@ class TracedFront(Front):
         dispatcher = self.traced.dispatcher(plane.fleet, plane.deadlines)
         plane.gateway = Gateway(settings, plane.fleet, dispatcher, meter, self.traced.conclude)
         handle = self.traced.handler(plane.gateway.handle)
-        plane.front = FrontServer(handle, meter, settings.connections, **_server_options(settings))
+        plane.front = FrontServer(handle, meter, settings)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ CLOSED = Ended(Failure.CLOSED, "the connection was closed")
 @dataclass
 class FakeClient:
     sent: bytes = b""
+    last: bool = False
     closed: str = ""
 
     def write(self, data: bytes) -> None:
@@ -65,6 +66,7 @@ class Attempt:
     """A relay between a fake client and a fake replica."""
 
     def __init__(self, path: str = CHAT, status: int = 200, headers: list[Header] | None = None) -> None:
+        self.last = False
         self.client = FakeClient()
         self.answer = Answer(self.client, http_1_0=False)
         self.gaps: list[float] = []

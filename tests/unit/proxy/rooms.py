@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from gateway.fleet.snapshot import Limits
 from gateway.proxy.admission import PoolQueue
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import ClientGone
-from gateway.proxy.front import ClientConnection
 from gateway.proxy.lease import Lease
 from gateway.telemetry.meters import PoolMeter
 

@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import ClientGone, NoReplica, QueueFull, QueueTimeout
-from gateway.proxy.front import ClientConnection
 from tests.unit.proxy.rooms import NOBODY, FakeClient, FakeRoom, Waiting, asked, turn
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from gateway.proxy.admission import Waiter
-from gateway.proxy.front import ClientConnection
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.lease import Lease
 from tests.unit.proxy.rooms import FakeClient, FakeRoom, asked, turn
 

@@ -15,6 +15,7 @@ ID = b"x-request-id: 1\r\n"
 @dataclass
 class FakeClient:
     sent: list[bytes] = field(default_factory=list)
+    last: bool = False
     closed: str = ""
 
     def write(self, data: bytes) -> None:

@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.body import Body
+from gateway.proxy.body import Body, whole_body
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import (
     BadRequest,
     BodyTimeout,
@@ -17,7 +18,6 @@ from gateway.proxy.errors import (
     ExpectationFailed,
     UnsupportedBody,
 )
-from gateway.proxy.front import ClientConnection
 from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.settings import Settings
 
@@ -42,10 +42,15 @@ class Sent:
         protocol.connection_made(asyncio.Transport())
         self.content = StreamReader(protocol, 1 << 16)
         client = cast("ClientConnection", self.client)
-        self.body = Body(self.content, client, Settings(**{"body_timeout_s": 5.0, **settings}))
+        limits = Settings(**{"body_timeout_s": 5.0, **settings})
+        self.body = Body(self.content, client, limits)
+        self._limit_bytes = limits.body_limit_bytes
         self._headers = RequestHeaders(
             (name.encode(), value.encode()) for name, value in (headers or {}).items()
         )
+
+    def at_once(self) -> bytes | None:
+        return whole_body(self._headers, self.content, self._limit_bytes)
 
     def accept(self) -> None:
         self.body.accept(self._headers, may_wait=True)
@@ -54,9 +59,33 @@ class Sent:
 async def test_a_body_that_is_there_is_read_at_once() -> None:
     sent = Sent()
     sent.content.feed_data(b"abc")
-    assert sent.body.read_now() is None
+    assert sent.at_once() is None
     sent.content.feed_eof()
-    assert sent.body.read_now() == b"abc"
+    assert sent.at_once() == b"abc"
+
+
+async def test_a_body_in_several_reads_or_none_at_all_is_whole_once_it_has_ended() -> None:
+    pieces, nothing = Sent(), Sent()
+    for piece in (b"a", b"b"):
+        pieces.content.feed_data(piece)
+    for sent in (pieces, nothing):
+        sent.content.feed_eof()
+    assert (pieces.at_once(), nothing.at_once()) == (b"ab", b"")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-encoding": "gzip"},
+        {"expect": "100-continue"},
+        {"content-type": "Multipart/form-data; boundary=x"},
+    ],
+)
+async def test_a_body_that_needs_care_is_not_taken_at_once(headers: dict[str, str]) -> None:
+    sent = Sent(headers)
+    sent.content.feed_data(b"abc")
+    sent.content.feed_eof()
+    assert sent.at_once() is None
 
 
 async def test_a_body_that_comes_in_pieces_is_put_together() -> None:
@@ -77,10 +106,10 @@ async def test_one_byte_more_than_the_limit_is_too_large() -> None:
         at_once.content.feed_eof()
         asyncio.get_running_loop().call_soon(later.content.feed_eof)
         if fits:
-            assert at_once.body.read_now() == await later.body.read() == b"x" * size
+            assert at_once.at_once() == await later.body.read() == b"x" * size
             continue
         with pytest.raises(BodyTooLarge, match="8 bytes"):
-            at_once.body.read_now()
+            at_once.at_once()
         with pytest.raises(BodyTooLarge, match="8 bytes"):
             await later.body.read()
 

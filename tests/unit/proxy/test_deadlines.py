@@ -38,7 +38,7 @@ class Watched:
         self.moved: list[float] = []
         self.unsent = 0
         self.client = SimpleNamespace(
-            writing_paused=False,
+            slow=False,
             unsent_bytes=lambda: self.unsent,
             hang_up=lambda *, flush: self.closed.append(flush),
         )
@@ -90,7 +90,7 @@ def test_the_whole_answer_has_a_limit_where_one_is_set(begun: bool) -> None:  # 
 
 def test_a_reader_that_takes_something_now_and_then_is_slow_and_one_that_takes_nothing_is_let_go() -> None:
     watched = Watched(begun=True, idle_s=10)
-    watched.client.writing_paused = True
+    watched.client.slow = True
     for now, unsent in ((200.0, 9000), (209.0, 9000), (209.5, 8999), (219.0, 8999), (219.5, 8999)):
         watched.unsent = unsent
         assert watched.at(now) == []
@@ -101,12 +101,12 @@ def test_a_reader_that_takes_something_now_and_then_is_slow_and_one_that_takes_n
 def test_a_reader_that_caught_up_in_between_starts_anew_even_with_as_much_unsent_as_before() -> None:
     watched = Watched(begun=True, idle_s=10)
     watched.unsent = 70_000
-    watched.client.writing_paused = True
+    watched.client.slow = True
     assert watched.at(200.0) == []
-    watched.client.writing_paused = False
+    watched.client.slow = False
     watched.relay.last_progress = 290.0
     assert watched.at(291.0) == []
-    watched.client.writing_paused = True
+    watched.client.slow = True
     assert watched.at(300.0) == []
     assert watched.at(310.1) == ["gone"]
 
@@ -122,7 +122,7 @@ def test_silence_of_a_replica_that_refuses_or_hangs_is_its_end(begun: bool) -> N
     # While tokens arrive, the probes are wrong; and a slow client's silence is not the replica's.
     watched.relay.last_progress = 100.0 + SILENT_S
     assert watched.at(100.0 + SILENT_S) == []
-    watched.client.writing_paused = True
+    watched.client.slow = True
     assert watched.at(105.0) == []
 
 

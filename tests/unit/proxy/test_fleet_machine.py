@@ -19,8 +19,8 @@ from gateway.fleet.routing import Candidates
 from gateway.fleet.snapshot import Ejection, Limits, ModelName, Pool, Replica, Snapshot, State
 from gateway.proxy import lease as lease_module
 from gateway.proxy import live as live_module
+from gateway.proxy.client import ClientConnection
 from gateway.proxy.errors import GatewayError
-from gateway.proxy.front import ClientConnection
 from gateway.proxy.lease import Lease
 from gateway.proxy.live import LiveFleet, LivePool
 from gateway.telemetry.layout import REPLICA_OFFSETS, Layout
