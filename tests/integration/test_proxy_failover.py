@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.fleet.ejection import Marks
 from gateway.fleet.snapshot import Ejection, Retries, Timeouts
 from gateway.sim import EngineLimits
 from gateway.telemetry import families
@@ -79,6 +80,16 @@ async def test_an_error_that_may_be_an_answer_is_passed_on_untouched_and_not_rep
         assert (through.status, through.body) == (status, direct.body)
         assert through.header("x-gateway-error") is None
         assert good.requests == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 501])
+async def test_what_says_nothing_of_a_replica_s_health_is_never_held_against_it(status: int) -> None:
+    """Circuit breakers that counted clients' mistakes have opened on every replica at once."""
+    async with sim() as replica, Front(Plan("chat", [replica.url]), ejection=Ejection()) as front:
+        replica.set_faults(status=status)
+        for _ in range(10):
+            assert (await ask(front.port, "POST", CHAT, chat())).status == status
+        assert front.board.marks(0) == Marks()
 
 
 async def test_an_error_of_the_model_s_own_is_passed_on_and_not_repeated() -> None:
