@@ -45,6 +45,7 @@ class Deadlines:
         now = self._clock()
         for relay in tuple(self._running):
             self._report(relay)
+            self._forget_body(relay.job)
             self._check_replica(relay, now)
             self._check(relay, relay.job, now)
 
@@ -57,6 +58,11 @@ class Deadlines:
         """Tell whoever looks for hung engines when the answer moved last."""
         if relay.first_byte_at:
             relay.replica.meter.moved(relay.last_progress)
+
+    def _forget_body(self, job: Job) -> None:
+        """Nobody sends it again once the client has read a byte, unless the answer may be continued."""
+        if job.answer.begun and job.tape is None:
+            job.body = job.asked_body = b""
 
     def _check_replica(self, relay: Relay, now: float) -> None:
         """A silent answer of a replica that is gone or hung will not go on.

@@ -71,6 +71,15 @@ async def test_a_plain_answer_that_had_no_byte_yet_runs_again_elsewhere() -> Non
         assert front.records[0].replica == good.url
 
 
+async def test_an_answer_of_nothing_is_asked_for_elsewhere() -> None:
+    """As a decoder that failed behind a server that did not notice has answered."""
+    nothing = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n"
+    async with scripted(nothing) as bad, sim() as good, Front(first(bad.url, good.url)) as front:
+        reply = await ask(front.port, "POST", CHAT, chat())
+        assert (reply.status, bool(reply.text)) == (200, True)
+        assert front.records[0].replica == good.url
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 501, 504])
 async def test_an_error_that_may_be_an_answer_is_passed_on_untouched_and_not_repeated(status: int) -> None:
     async with sim() as bad, sim() as good, Front(first(bad.url, good.url)) as front:

@@ -47,6 +47,9 @@ class Watched:
             received_at=100.0,
             answer=SimpleNamespace(begun=begun),
             client=self.client,
+            tape=None,
+            body=b"prompt",
+            asked_body=b"prompt",
         )
         self.view = SimpleNamespace(state=State.UP, hung=False)
         meter = SimpleNamespace(moved=self.moved.append)
@@ -61,6 +64,18 @@ class Watched:
         self.relay.ended.clear()
         self.deadlines.sweep()
         return self.relay.ended
+
+
+@pytest.mark.parametrize(
+    ("begun", "tape", "kept"), [(False, None, True), (True, None, False), (True, "a tape", True)]
+)
+def test_a_body_is_kept_as_long_as_it_may_be_sent_again(*, begun: bool, tape: object, kept: bool) -> None:
+    watched = Watched(begun=begun)
+    watched.relay.job.tape = tape
+    watched.at(100.0)
+    assert (watched.relay.job.body, watched.relay.job.asked_body) == (
+        (b"prompt",) * 2 if kept else (b"",) * 2
+    )
 
 
 def test_silence_before_the_first_byte_is_counted_from_the_request_s_arrival() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import HELD_LIMIT_BYTES
-from tests.unit.proxy.attempts import CLOSED, DONE, ROLE, STREAM, WORD, Attempt
+from tests.unit.proxy.attempts import CLOSED, DONE, LATER, ROLE, STREAM, WORD, Attempt
 
 # -- what the status says --
 
@@ -48,6 +48,16 @@ async def test_an_error_whose_body_is_cut_is_a_lost_connection() -> None:
     attempt.relay.lost("the connection was closed")
     assert attempt.ended == CLOSED
     assert attempt.client.sent == b""
+
+
+async def test_a_good_status_without_a_word_is_no_answer_where_there_must_be_one() -> None:
+    empty = [(b"content-length", b"0")]
+    attempt = Attempt(headers=empty).take()
+    assert attempt.ended == Ended(Failure.TRUNCATED, "the answer is empty")
+    assert attempt.client.sent == b""
+    other = Attempt(LATER, headers=empty).take()
+    assert other.ended == Ended()
+    assert other.client.sent.startswith(b"HTTP/1.1 200 OK")
 
 
 # -- ends --
