@@ -21,6 +21,7 @@ from aiohttp.web import RequestPayloadError
 
 from gateway.proxy.errors import BadRequest, ClientGone, HeaderTimeout
 from gateway.proxy.messages import error_message
+from gateway.proxy.outbox import Outbox, Write
 from gateway.proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Server(Protocol):
 
     handle: Handler
     settings: Settings
+    outbox: Outbox
 
     def opened(self, connection: "ClientConnection") -> None:
         """There is one connection more."""
@@ -70,10 +72,9 @@ class Server(Protocol):
 class ClientConnection(BaseProtocol):
     """One client connection. Whoever answers its current request is its `listener`.
 
-    `write` sends bytes, or drops them when the client is gone: the transport's own method, without a frame
-    in between. `slow` says that the client takes less than it is sent, `last` that the connection ends with
-    the request that runs. `due` is when it is closed for want of a request, in seconds of the monotonic
-    clock; never while one runs.
+    `write` sends bytes, or drops them when the client is gone. `slow` says that the client takes less than
+    it is sent, `last` that the connection ends with the request that runs. `due` is when it is closed for
+    want of a request, in seconds of the monotonic clock; never while one runs.
     """
 
     __slots__ = (
@@ -108,7 +109,7 @@ class ClientConnection(BaseProtocol):
         self.address = ""
         self.due = math.inf
         self.slow = False
-        self.write: Callable[[bytes], None] = _drop
+        self.write: Write = _drop
 
     def listen(self, listener: Listener | None) -> None:
         """Tell `listener` from now on. Raises `ClientGone` when there is nobody left to listen to."""
@@ -123,6 +124,7 @@ class ClientConnection(BaseProtocol):
         if self.transport is None:
             return
         if flush:
+            self._server.outbox.flush()
             self.transport.close()
         else:
             self.transport.abort()
@@ -135,7 +137,7 @@ class ClientConnection(BaseProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.write = cast("asyncio.Transport", transport).write
+        self.write = self._server.outbox.writer(cast("asyncio.Transport", transport))
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else str(peer or "")
         self.due = time.monotonic() + self._server.settings.keepalive_s

@@ -3,6 +3,7 @@
 import asyncio
 
 from gateway.proxy.client import ClientConnection, Handler
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.settings import Settings
 from gateway.telemetry.meters import WorkerMeter
 
@@ -20,6 +21,7 @@ class FrontServer:
     def __init__(self, handle: Handler, meter: WorkerMeter, settings: Settings) -> None:
         self.handle = handle
         self.settings = settings
+        self.outbox = Outbox()
         self.connections: set[ClientConnection] = set()
         self._meter = meter
 

@@ -7,7 +7,7 @@ from random import Random
 from gateway.fleet.balance import least_outstanding
 from gateway.fleet.ejection import Standing, on_trial
 from gateway.fleet.routing import Candidates, Rules, choose
-from gateway.fleet.snapshot import Limits, ModelName, Pool, Snapshot
+from gateway.fleet.snapshot import Limits, ModelName, Pool, Replica, Snapshot
 from gateway.proxy.admission import PoolQueue
 from gateway.proxy.lease import Lease, LiveReplica
 from gateway.telemetry.meters import PoolMeter, ReplicaMeter
@@ -63,33 +63,40 @@ class LivePool:
     def lease(self, upstream_name: str, tried: Collection[str] = ()) -> Lease | None:
         """Choose a replica and count the request on it, or None when nobody can take it now."""
         candidates = self._candidates.get(upstream_name) or self.candidates(upstream_name)
-        if candidates.calm and not tried and self._rules.cap is None:
+        if candidates.calm and not tried:
             # Nearly every request: nothing is doubted, so only the loads differ.
             loads = self._board.calm_loads(candidates.slots)
             if loads is not None:
                 self._turn += 1
                 index = least_outstanding(loads, candidates.weights, self._turn)
-                replica = self.replicas[candidates.ready[index].id]
-                replica.meter.dispatched()
-                return Lease(replica, self)
+                lease = self._take(candidates.ready[index])
+                if lease is not None:
+                    return lease
         return self._lease_with_care(candidates, tried)
 
-    def _lease_with_care(self, candidates: Candidates, tried: Collection[str]) -> Lease | None:
+    def _take(self, view: Replica) -> Lease | None:
+        """Count a request on the replica, unless that would be one too many."""
+        replica = self.replicas[view.id]
+        replica.meter.dispatched()
         cap = self._rules.cap
+        if cap is None or self._board.outstanding(view.slot) <= cap:
+            return Lease(replica, self)
+        # It is full, or another worker reserved at the same time: both step back rather than go over the cap.
+        replica.meter.step_back()
+        return None
+
+    def _lease_with_care(self, candidates: Candidates, tried: Collection[str]) -> Lease | None:
         while True:
             self._turn += 1
             now = time.monotonic()
             chosen = choose(candidates, self._board, self._rules, tried, now, self._turn, self._rng)
             if chosen is None:
                 return None
-            replica = self.replicas[chosen.id]
-            replica.meter.dispatched()
-            if cap is None or self._board.outstanding(chosen.slot) <= cap:
+            lease = self._take(chosen)
+            if lease is not None:
                 if self._board.standing(chosen.slot, now) is Standing.TRIAL:
                     self._board.set_marks(chosen.slot, on_trial(self._board.marks(chosen.slot), now))
-                return Lease(replica, self)
-            # Another worker reserved at the same time: both step back rather than go over the cap.
-            replica.meter.step_back()
+                return lease
             tried = {*tried, chosen.id}
 
     def worth_waiting(self, upstream_name: str, tried: Collection[str]) -> bool:

@@ -42,7 +42,6 @@ class Relay:
         "_meter",
         "_shown",
         "_shown_before",
-        "_take",
         "_tape",
         "error_event",
         "first_byte_at",
@@ -67,8 +66,6 @@ class Relay:
         # Resolves with the end of the attempt.
         self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._connection: Connection | None = None
-        # A plain function: a bound method would be a cycle and keep bodies alive until they are collected.
-        self._take = Relay._first
         self._carry = b""
         self._held: list[bytes] = []
         self._shown_before = self._shown = b""
@@ -136,9 +133,23 @@ class Relay:
     # -- the replica's side (`gateway.proxy.upstream.connection.Exchange`) --
 
     def received(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
-        """Take what one read brought."""
+        """Take the first bytes of the body, and leave the rest to the method for such an answer."""
+        connection = self._connection
+        assert connection is not None
         self.last_progress = time.monotonic()
-        self._take(self, data, complete)
+        self.status, self.reason = connection.status, connection.reason
+        self._headers = headers = ResponseHeaders(connection.headers)
+        if self.status in HELD_STATUSES or (self._answer.begun and not self._goes_on()):
+            take = self._hold
+        else:
+            if not self._answer.begun:
+                self.first_byte_at = self.last_progress
+                self._answer.prepare(self.status, self.reason, headers, self._added)
+            self.streaming = headers.is_event_stream
+            take = self._events if self.streaming else self._plain
+        if not complete:
+            connection.take = take
+        take(data, complete)
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""
@@ -162,21 +173,6 @@ class Relay:
 
     # -- what the first bytes say --
 
-    def _first(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
-        connection = self._connection
-        assert connection is not None
-        self.status, self.reason = connection.status, connection.reason
-        self._headers = headers = ResponseHeaders(connection.headers)
-        if self.status in HELD_STATUSES or (self._answer.begun and not self._goes_on()):
-            self._take = Relay._hold
-        else:
-            if not self._answer.begun:
-                self.first_byte_at = self.last_progress
-                self._answer.prepare(self.status, self.reason, headers, self._added)
-            self.streaming = headers.is_event_stream
-            self._take = Relay._events if self.streaming else Relay._plain
-        self._take(self, data, complete)
-
     def _goes_on(self) -> bool:
         """Whether this can be the rest of a stream that another replica began."""
         return self.status == 200 and self._headers.is_event_stream  # noqa: PLR2004
@@ -186,6 +182,7 @@ class Relay:
         self._answer.prepare(self.status, self.reason, self._headers, self._added)
 
     def _hold(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
+        self.last_progress = time.monotonic()
         self._held.append(data)
         if complete:
             self._connection = None  # it is free for others; only the verdict on the answer is open
@@ -196,12 +193,14 @@ class Relay:
             self._end(Ended(Failure.STATUS, f"HTTP {self.status}"))
         else:
             self._prepare()
-            self._take = Relay._plain
+            if self._connection is not None:
+                self._connection.take = self._plain
             self._plain(self.held_body, complete=False)
 
     # -- passing on --
 
     def _plain(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
+        self.last_progress = time.monotonic()
         self.last_data = data
         if not complete:
             self._answer.write(data)
@@ -215,6 +214,7 @@ class Relay:
             self._end(COMPLETE)
 
     def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
+        self.last_progress = now = time.monotonic()
         if self._carry or not data.endswith(b"\n\n"):
             # Half an event at the end of a stream that has an end marker is what was cut off.
             data, self._carry = whole_events(self._carry + data, everything=complete and not self._ends)
@@ -222,11 +222,11 @@ class Relay:
             data = b""  # nothing belongs behind the end marker
         elif data:
             if self._last_event:
-                self._meter.itl.observe(self.last_progress - self._last_event)
-                self._last_event = self.last_progress
+                self._meter.itl.observe(now - self._last_event)
+                self._last_event = now
             elif ROLE_EVENT not in data:
                 # vLLM sends the role together with the first token: no time passes between those two.
-                self._last_event = self.last_progress
+                self._last_event = now
             if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
                 return
             self.last_data = data

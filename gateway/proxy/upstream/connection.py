@@ -1,12 +1,14 @@
 """One HTTP/1.1 connection to a replica."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
 from gateway.proxy.headers import Header
+from gateway.proxy.outbox import Outbox
 
 HEAD_LIMIT_BYTES = 256 << 10
 """Longest response head; vLLM's are under 1 KiB, and one without an end would fill the memory."""
@@ -20,12 +22,16 @@ _FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another res
 _LAST = 599  # statuses above are none (RFC 9110, section 15)
 
 
+Take = Callable[[bytes, bool], None]
+
+
 class Exchange(Protocol):
     """Who receives the answer to the request that a connection is carrying.
 
     `received` is called once for each read from the socket that brought something: the head is on the
     connection (`status`, `headers`), `data` are the body bytes of this read. `complete` is the end of a
-    well-framed answer. `lost` is the end of anything else.
+    well-framed answer. `lost` is the end of anything else. For later reads the exchange may put another
+    method in its place (`Connection.take`).
     """
 
     def received(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
@@ -47,6 +53,8 @@ class Exchange(Protocol):
 
 class Pool(Protocol):
     """Who keeps connections between requests."""
+
+    outbox: Outbox
 
     def idle(self, connection: "Connection") -> None:
         """The connection finished its exchange and can carry another."""
@@ -70,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_pool",
         "_request_sent",
+        "_write",
         "answered",
         "has_head",
         "headers",
@@ -77,6 +86,7 @@ class Connection(asyncio.Protocol):
         "on_body",
         "served",
         "status",
+        "take",
         "transport",
     )
 
@@ -92,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._request_sent = True
         self._paused = False
         self.transport: asyncio.Transport | None = None
+        self.take: Take = _nobody
         self.answered = False
         self.idle_since = 0.0
         self.served = 0
@@ -118,11 +129,12 @@ class Connection(asyncio.Protocol):
         self.has_head = False
         self._head_bytes = 0
         self._exchange = exchange
+        self.take = exchange.received
         self.answered = False
         self._request_sent = finished
         self.served += 1
         if len(body) < JOIN_BELOW_BYTES:
-            self.transport.write(head + body)
+            self._write(head + body)
         else:
             self.transport.writelines((head, body))
 
@@ -130,7 +142,7 @@ class Connection(asyncio.Protocol):
         """Write more of the request's body."""
         self._request_sent = finished
         if self.transport is not None and piece:
-            self.transport.write(piece)
+            self._write(piece)
 
     def pause_reading(self) -> None:
         """Stop reading: the client is slower than the replica."""
@@ -147,6 +159,7 @@ class Connection(asyncio.Protocol):
     def abandon(self) -> None:
         """Close without a word to the exchange: how vLLM learns that nobody waits for the answer."""
         self._exchange = None
+        self.take = _nobody
         if self.transport is not None:
             self.transport.abort()
 
@@ -154,6 +167,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._write = self._pool.outbox.writer(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -163,8 +177,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """An answer without a length ends with the connection (RFC 9112, section 6.3); any other is cut."""
         if self._exchange is not None and self.has_head and not self._complete and self._until_close():
-            exchange, self._exchange = self._exchange, None
-            exchange.received(b"", complete=True)
+            self._exchange = None
+            take, self.take = self.take, _nobody
+            take(b"", True)  # noqa: FBT003
 
     def _until_close(self) -> bool:
         return not any(name.lower() in _FRAMING for name, _ in self.headers)
@@ -196,20 +211,21 @@ class Connection(asyncio.Protocol):
         elif body:
             received = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
-            self._exchange.received(received, False)  # noqa: FBT003
+            self.take(received, False)  # noqa: FBT003
 
     def _head_too_long(self, more: int) -> bool:
         self._head_bytes += more
         return self._head_bytes > HEAD_LIMIT_BYTES
 
     def _finish(self, *, reusable: bool) -> None:
-        received = b"".join(self._body)
-        self._body.clear()
-        exchange, self._exchange = self._exchange, None
+        body = self._body
+        received = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        self._exchange = None
+        take, self.take = self.take, _nobody
         self._complete = False
-        assert exchange is not None
         # Told first, so that the pool never offers a connection whose lease still counts.
-        exchange.received(received, complete=True)
+        take(received, True)  # noqa: FBT003
         transport = self.transport
         if transport is None:
             return
@@ -223,6 +239,7 @@ class Connection(asyncio.Protocol):
 
     def _lose(self, reason: str) -> None:
         exchange, self._exchange = self._exchange, None
+        self.take = _nobody
         if exchange is not None:
             exchange.lost(reason)
 
@@ -252,3 +269,7 @@ class Connection(asyncio.Protocol):
         self._complete = self.has_head
         # llhttp forgets it as soon as it is ready for the next message.
         self._keep_alive = self._parser.should_keep_alive()
+
+
+def _nobody(data: bytes, complete: bool) -> None:  # noqa: FBT001
+    """Who takes what comes while nothing was asked."""

@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 from gateway.proxy.errors import ConnectFailed, OutOfSockets
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.upstream.connection import Connection
 from gateway.telemetry.meters import ReplicaMeter
 
@@ -28,6 +29,7 @@ class ConnectionPool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._meter = meter
+        self.outbox = Outbox()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._closed = False

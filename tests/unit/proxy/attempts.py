@@ -11,7 +11,7 @@ from gateway.proxy.lease import LiveReplica
 from gateway.proxy.outcome import Ended, Failure
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import Routes
-from gateway.proxy.upstream.connection import Connection
+from gateway.proxy.upstream.connection import Connection, Take
 
 SSE: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8")]
 CHAT, RESPONSES, MESSAGES, LATER = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/later"
@@ -48,9 +48,10 @@ class FakeConnection:
     calls: list[str] = field(default_factory=list)
     written: bytes = b""
 
-    def begin(self, _: Relay, head: bytes, body: bytes, *, finished: bool) -> None:
+    def begin(self, relay: Relay, head: bytes, body: bytes, *, finished: bool) -> None:
         assert finished
         self.written = head + body
+        self.take: Take = relay.received
 
     def abandon(self) -> None:
         self.calls.append("abandon")
@@ -66,7 +67,6 @@ class Attempt:
     """A relay between a fake client and a fake replica."""
 
     def __init__(self, path: str = CHAT, status: int = 200, headers: list[Header] | None = None) -> None:
-        self.last = False
         self.client = FakeClient()
         self.answer = Answer(self.client, http_1_0=False)
         self.gaps: list[float] = []
@@ -89,9 +89,9 @@ class Attempt:
     def take(self, *pieces: bytes, complete: bool = True) -> "Attempt":
         for piece in pieces:
             if not self.relay.outcome.done():
-                self.relay.received(piece, complete=False)
+                self.connection.take(piece, False)  # noqa: FBT003
         if complete and not self.relay.outcome.done():
-            self.relay.received(b"", complete=True)
+            self.connection.take(b"", True)  # noqa: FBT003
         return self
 
     @property

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.proxy.outbox import Outbox, Write
 from gateway.proxy.upstream.connection import Connection
 
 
@@ -37,10 +38,18 @@ class FakeTransport(asyncio.Transport):
         self.closed = self.closed or "aborted"
 
 
+class DirectOutbox(Outbox):
+    """Writes at once."""
+
+    def writer(self, transport: asyncio.WriteTransport) -> Write:
+        return transport.write
+
+
 @dataclass
 class FakePool:
     """What became of the connection."""
 
+    outbox: Outbox = field(default_factory=DirectOutbox)
     idle_again: list[Connection] = field(default_factory=list)
     gone: list[Connection] = field(default_factory=list)
 

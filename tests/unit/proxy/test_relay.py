@@ -71,7 +71,7 @@ async def test_a_plain_answer_is_passed_on_piece_by_piece() -> None:
     attempt = Attempt(headers=[(b"content-length", b"6")])
     attempt.take(b"abc", complete=False)
     assert attempt.client.sent.endswith(b"\r\n\r\nabc")
-    attempt.relay.received(b"def", complete=True)
+    attempt.connection.take(b"def", True)  # noqa: FBT003
     assert attempt.client.sent.endswith(b"\r\n\r\nabcdef")
     assert attempt.ended == Ended()
 

@@ -1,0 +1,55 @@
+"""What is written in one turn of the loop leaves together, in order, at its end."""
+
+import asyncio
+
+from gateway.proxy.outbox import Outbox
+
+
+class Line(asyncio.Transport):
+    """What was written, and whether it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self._closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+
+async def test_writes_of_one_turn_leave_in_order_at_its_end() -> None:
+    outbox, one, other = Outbox(), Line(), Line()
+    to_one, to_other = outbox.writer(one), outbox.writer(other)
+    to_one(b"a")
+    to_other(b"b")
+    to_one(b"c")
+    assert (one.written, other.written) == (b"", b"")
+    await asyncio.sleep(0)
+    assert (one.written, other.written) == (b"ac", b"b")
+    to_one(b"d")
+    await asyncio.sleep(0)
+    assert one.written == b"acd"
+
+
+async def test_what_waits_can_be_written_at_once_and_is_not_written_again() -> None:
+    outbox, transport = Outbox(), Line()
+    outbox.writer(transport)(b"a")
+    outbox.flush()
+    assert transport.written == b"a"
+    await asyncio.sleep(0)
+    assert transport.written == b"a"
+
+
+async def test_a_transport_that_closed_meanwhile_holds_nobody_up() -> None:
+    outbox, gone, there = Outbox(), Line(), Line()
+    outbox.writer(gone)(b"a")
+    outbox.writer(there)(b"b")
+    gone.close()
+    await asyncio.sleep(0)
+    assert (gone.written, there.written) == (b"", b"b")
