@@ -43,7 +43,10 @@ class LaunchedReplicas:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each server that was given up."""
-        return tuple(f"{label} is not started again: {why}" for label, why in self._given_up.items())
+        return tuple(
+            f"{label} is given up until the configuration is reloaded: {why}"
+            for label, why in self._given_up.items()
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -62,6 +65,7 @@ class LaunchedReplicas:
         server = happening.server
         match happening:
             case Starting(doing=doing):
+                self._given_up.pop(server.label, None)
                 self._state.loading(server.url, doing)
             case Answering(took_s=took_s):
                 self._note(server, "server_started", f"answers {took_s:.0f} s after its start")

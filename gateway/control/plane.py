@@ -76,6 +76,8 @@ class ControlPlane:
         self._stale: tuple[str, ...] = ()
         self._remarks: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.after_reload: Callable[[], None] | None = None
+        """Called after each reload: whoever launched servers may try again those it had given up."""
 
     # -- the fleet --
 
@@ -184,6 +186,8 @@ class ControlPlane:
             self._parts.monitor.read_models()
             self._reloads["ok"] += 1
             self._parts.journal.note("reload", "the configuration was read again")
+            if self.after_reload is not None:
+                self.after_reload()
 
     async def reload_or_tell(self) -> None:
         """Reload where nobody waits for the answer: the journal says how it went."""

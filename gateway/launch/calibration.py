@@ -5,9 +5,10 @@ is used only for what it was measured with; everything else is computed again.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from gateway.launch.bootlog import BootLog
 from gateway.launch.memory.budget import NOTHING_MEASURED, Measured, Shape
 from gateway.launch.memory.device import Device
 from gateway.launch.memory.terms import GIB
+from gateway.launch.memory.versions import Version, parse_version
 from gateway.launch.plan import PlannedInstance
 from gateway.launch.request import InstanceRequest
 
@@ -40,6 +42,8 @@ class Record:
     inside_bytes: int | None = None
     context_bytes: int | None = None
     kv_tokens: int | None = None
+    lacking_bytes: int | None = None
+    """What it would have needed on top of its plan, where the start failed for memory."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -61,6 +65,9 @@ class Calibration:
     def __call__(self, request: InstanceRequest, shape: Shape, device: Device) -> Measured:
         """What was measured for such an instance on such a device."""
         exact = self._records.get(run_key(request, shape, device))
+        if exact is not None and not _is_of(exact, request.version):
+            # What another version needs beside the weights is no measure for this one.
+            return Measured(weights_bytes=exact.weights_bytes, lacking_bytes=exact.lacking_bytes or 0)
         if exact is not None:
             return Measured(
                 weights_bytes=exact.weights_bytes,
@@ -68,6 +75,7 @@ class Calibration:
                 graph_bytes=exact.graph_bytes,
                 inside_bytes=exact.inside_bytes,
                 context_bytes=exact.context_bytes,
+                lacking_bytes=exact.lacking_bytes or 0,
             )
         wanted = weights_key(request, shape, device)
         for record in self._records.values():
@@ -88,10 +96,30 @@ class Calibration:
         """
         if log.is_empty and used_bytes is None:
             return self
-        record = Record(
+        return Calibration((*self._records.values(), self._record(planned, device, log, used_bytes)))
+
+    def lacked(
+        self, planned: PlannedInstance, device: Device, log: BootLog, missing_bytes: int
+    ) -> "Calibration":
+        """With the numbers of a failed start, and what it would have needed beyond its plan.
+
+        A start that succeeds and is measured replaces them.
+        """
+        told = self._record(planned, device, log, None)
+        known = self._records.get(told.run_key, told)
+        record = replace(known, **_plain(told))
+        lacking = (record.lacking_bytes or 0) + missing_bytes
+        return Calibration((*self._records.values(), replace(record, lacking_bytes=lacking or None)))
+
+    def _record(
+        self, planned: PlannedInstance, device: Device, log: BootLog, used_bytes: int | None
+    ) -> Record:
+        key = run_key(planned.request, planned.budget.shape, device)
+        known = self._records.get(key)
+        return Record(
             model=planned.request.name,
             weights_key=weights_key(planned.request, planned.budget.shape, device),
-            run_key=run_key(planned.request, planned.budget.shape, device),
+            run_key=key,
             version=log.version,
             weights_bytes=log.weights_bytes,
             activation_bytes=log.activation_bytes,
@@ -99,8 +127,9 @@ class Calibration:
             inside_bytes=log.non_torch_bytes,
             context_bytes=None if used_bytes is None else _context(planned, log, used_bytes),
             kv_tokens=log.kv_tokens,
+            # Only the measured context tells that nothing is lacking any more.
+            lacking_bytes=known.lacking_bytes if known is not None and used_bytes is None else None,
         )
-        return Calibration((*self._records.values(), record))
 
 
 def weights_key(request: InstanceRequest, shape: Shape, device: Device) -> str:
@@ -149,6 +178,12 @@ def save_calibration(calibration: Calibration, folder: Path) -> None:
     scratch.replace(folder / FILE_NAME)
 
 
+def _is_of(record: Record, version: Version) -> bool:
+    """Whether a record was made by this minor version of vLLM, or nobody knows."""
+    made_by = parse_version(record.version or "")
+    return made_by is None or (made_by.major, made_by.minor) == (version.major, version.minor)
+
+
 def _context(planned: PlannedInstance, log: BootLog, used_bytes: int) -> int:
     """What an instance holds beyond the terms that have a name."""
     budget = planned.budget
@@ -158,7 +193,7 @@ def _context(planned: PlannedInstance, log: BootLog, used_bytes: int) -> int:
     return max(rest, _LEAST_CONTEXT)
 
 
-def _plain(record: Record) -> Mapping[str, object]:
+def _plain(record: Record) -> dict[str, Any]:
     return {name: value for name, value in asdict(record).items() if value is not None}
 
 

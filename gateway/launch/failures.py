@@ -15,6 +15,8 @@ class FailureKind(StrEnum):
 
     MEMORY = "memory"
     """Planning again with the measured numbers may help."""
+    OCCUPIED = "occupied"
+    """Others hold more of the device than was planned for: planning again may help, this time."""
     BUSY = "busy"
     """Another process changed the device's memory meanwhile: starting again may help."""
     SETTINGS = "settings"
@@ -86,7 +88,7 @@ _DISTURBED = _always(
     "starts or stops on that GPU"
 )
 _WORDINGS: tuple[tuple[str, FailureKind, _Say], ...] = (
-    (_GATE, FailureKind.MEMORY, _gate),
+    (_GATE, FailureKind.OCCUPIED, _gate),
     (_ONE_REQUEST, FailureKind.MEMORY, _one_request),
     (r"No available memory for the cache blocks", FailureKind.MEMORY, _NOTHING_LEFT),
     (
@@ -98,7 +100,7 @@ _WORDINGS: tuple[tuple[str, FailureKind, _Say], ...] = (
     (_ANY_OUT_OF_MEMORY, FailureKind.MEMORY, _out_of_memory),
     (
         _HOST_CACHE,
-        FailureKind.MEMORY,
+        FailureKind.OCCUPIED,
         lambda m: (
             f"only {m[1]} of {m[2]} GiB of RAM were free and the KV cache needs {m[3]} GiB: give it less"
         ),

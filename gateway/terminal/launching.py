@@ -107,14 +107,18 @@ async def _serve(plane: ControlPlane, supervisor: Supervisor, console: Console, 
 
     async def keep() -> None:
         nonlocal is_over
-        await supervisor.run()
-        # All are given up. With other replicas the gateway still has a purpose.
-        if all(view.origin == "launched" for view in plane.replicas()):
-            is_over = True
-            plane.interrupt()
+        while True:
+            await supervisor.run()
+            # All are given up. With other replicas the gateway still has a purpose.
+            if all(view.origin == "launched" for view in plane.replicas()):
+                is_over = True
+                plane.interrupt()
+                return
+            await supervisor.wanted_again.wait()
 
     async with asyncio.TaskGroup() as group:
         ready = asyncio.Event()
+        plane.after_reload = supervisor.retry
         keeping = group.create_task(keep())
         telling = group.create_task(_tell(plane, supervisor, console, tellers, ready))
         await plane.serve(ready.set)

@@ -73,14 +73,17 @@ async def test_the_status_shows_the_plan_and_follows_it() -> None:
         assert kinds(plane)[-1] == "server_replanned"
 
 
-async def test_one_that_is_given_up_is_a_warning_that_stays() -> None:
+async def test_one_that_is_given_up_is_a_warning_until_it_is_started_again() -> None:
     server = Server("m", "m", "http://127.0.0.1:1", (0,))
     async with launching(server) as plane:
         plane.launched.hear(Ended(server, "it ended with status 1", 2.0))
         plane.launched.hear(GivenUp(server, "it failed 6 times in a row"))
-        assert "m is not started again: it failed 6 times in a row" in plane.warnings()
+        warning = "m is given up until the configuration is reloaded: it failed 6 times in a row"
+        assert warning in plane.warnings()
         assert plane.replicas()[0].state == "refused"
         assert kinds(plane)[-2:] == ["server_ended", "server_given_up"]
+        plane.launched.hear(Starting(server, 7, "starting Python"))
+        assert warning not in plane.warnings()
 
 
 @pytest.mark.parametrize(

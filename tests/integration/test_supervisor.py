@@ -14,7 +14,8 @@ import pytest
 from gateway.launch.calibration import Calibration, load_calibration
 from gateway.launch.inventory import InventoryError
 from gateway.launch.memory.device import Device, DeviceKind
-from gateway.launch.memory.terms import GIB, Origin
+from gateway.launch.memory.terms import GIB, MIB, Origin
+from gateway.launch.memory.versions import Version
 from gateway.launch.placement.placing import place
 from gateway.launch.plan import Plan
 from gateway.launch.supervision.events import (
@@ -167,6 +168,28 @@ async def test_one_that_keeps_dying_is_given_up_and_the_others_stay(servers: Lau
         assert servers.happened().count("b begin") == 1
 
 
+async def test_one_that_was_given_up_is_started_again_on_request(servers: Launches) -> None:
+    async with running(plan_of({"a": "settings,ok", "b": "ok"}), servers.folder) as run:
+        await run.until(lambda: bool(run.of(GivenUp)) and run.supervisor.started.is_set())
+        run.supervisor.retry()
+        run.supervisor.retry()
+        await run.until(lambda: len(run.of(Answering)) == 2)
+        assert servers.happened().count("a begin") == 2
+        assert servers.happened().count("b begin") == 1
+
+
+async def test_when_all_are_given_up_it_ends_and_may_run_again(servers: Launches) -> None:
+    async with running(plan_of({"a": "settings,ok"}), servers.folder) as run:
+        await run.until(run.task.done)
+        assert not run.supervisor.wanted_again.is_set()
+        run.supervisor.retry()
+        await run.supervisor.wanted_again.wait()
+        again = asyncio.create_task(run.supervisor.run())
+        await run.until(lambda: bool(run.of(Answering)))
+        await run.supervisor.stop()
+        await again
+
+
 async def test_one_that_can_only_fail_again_is_given_up_at_once_with_advice(servers: Launches) -> None:
     async with running(plan_of({"a": "settings"}), servers.folder) as run:
         await run.until(run.task.done)
@@ -196,6 +219,8 @@ async def test_a_start_that_fails_again_after_planning_anew_is_given_up_in_the_e
     async with running(plan_of({"a": "oom"}), servers.folder) as run:
         await run.until(run.task.done)
         assert len(run.of(Replanned)) == 1
+        # What either plan lacked is known to the next one; the third start was as the second.
+        assert [record.lacking_bytes for record in load_calibration(servers.folder).records] == [1000 * MIB]
         assert "the GPU ran out of memory while starting" in run.of(GivenUp)[0].why
         assert servers.happened() == ["a begin"] * 3
 
@@ -221,7 +246,7 @@ async def test_one_that_takes_too_long_is_ended(servers: Launches) -> None:
 
 
 async def test_what_a_start_measured_is_kept_for_the_next_plan(servers: Launches) -> None:
-    plan = plan_of({"a": "ok"})
+    plan = plan_of({"a": "ok"}, version=Version(0, 32))
     async with running(plan, servers.folder, library=Card()) as run:
         await run.until(lambda: bool(run.of(Calibrated)))
     calibration = load_calibration(servers.folder)

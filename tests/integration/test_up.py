@@ -17,6 +17,7 @@ from gateway.control.admin.status import Status
 from gateway.sim import SimOptions, SimulatedReplica
 from tests.integration.commands import Running, command, running
 from tests.integration.launches import FAKE, Launches, launches
+from tests.integration.sim_client import until
 from tests.integration.stand_ins import chat
 
 READY = "clients: export OPENAI_BASE_URL="
@@ -174,8 +175,31 @@ async def test_one_that_is_given_up_is_said_loudly_and_the_others_serve(servers:
         await gateway.said(READY)
         (line,) = [line for line in gateway.lines if line.startswith("chat: given up: ")]
         assert "does not know --no-such-flag: correct `args`" in line
-        assert any(line.startswith("warning: chat is not started again: ") for line in gateway.lines)
+        assert any(
+            line.startswith("warning: chat is given up until the configuration is reloaded: ")
+            for line in gateway.lines
+        )
         assert await answer(session, base_url(gateway), "other") == 200
+
+
+async def test_one_that_was_given_up_is_tried_again_with_a_reload(servers: Launches) -> None:
+    async with up(servers, two_models(servers, env={"FAKE_VLLM": "settings,ok"})) as gateway:
+        await gateway.said(READY)
+        assert (await status(gateway)).warnings
+        gateway.process.send_signal(signal.SIGHUP)
+        async with aiohttp.ClientSession() as session:
+            while await answer(session, base_url(gateway), "chat") != 200:
+                pass
+        assert not (await status(gateway)).warnings
+
+
+async def test_a_server_given_up_beside_remote_ones_is_tried_again_too(servers: Launches) -> None:
+    async with SimulatedReplica(SimOptions("tiny", served_names=("chat",))) as remote:
+        models = {"chat": {"launch": {"env": {"FAKE_VLLM": "settings,ok"}}, "replicas": [remote.url]}}
+        async with up(servers, write_config(servers, models)) as gateway:
+            await gateway.said(READY)
+            gateway.process.send_signal(signal.SIGHUP)
+            await until(lambda: bool(servers.lines("chat ready")), 30.0)
 
 
 async def test_when_no_server_can_be_started_it_ends(servers: Launches) -> None:

@@ -5,7 +5,7 @@ total`) is weights + LoRA + activation + graphs + inside + KV; the context lies 
 card.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.launch.memory.attention import DTYPE_BYTES, CacheFormat, resolve_kv_dtype
 from gateway.launch.memory.device import Device, DeviceKind, default_batch
@@ -22,7 +22,7 @@ from gateway.launch.memory.overhead import (
 from gateway.launch.memory.parallel import tensor_parallel_problem
 from gateway.launch.memory.quantization import Quantization
 from gateway.launch.memory.tensors import UNKNOWN_CHECKPOINT, Checkpoint
-from gateway.launch.memory.terms import Origin, Term, UnmodelledError, total_bytes
+from gateway.launch.memory.terms import GIB, Origin, Term, UnmodelledError, total_bytes
 from gateway.launch.memory.versions import CURRENT, Version
 from gateway.launch.memory.weights import Split, weights_term
 
@@ -39,6 +39,8 @@ class Measured:
     graph_bytes: int | None = None
     inside_bytes: int | None = None
     context_bytes: int | None = None
+    lacking_bytes: int = 0
+    """What a start that failed would have needed on top of its plan."""
 
 
 NOTHING_MEASURED = Measured()
@@ -128,6 +130,7 @@ def instance_budget(
     split = Split(shape.tp, shape.pp, device.capability, dtype_bytes, pools=run.task is Task.POOL)
     geometry = cache_geometry(model, _cache_request(model, quantization, shape, device, run, length))
     lora = lora_bytes(model, shape.lora, shape.tp, dtype_bytes) if shape.lora else 0
+    context = _measured(measured.context_bytes, Term(context_bytes(run), Origin.FITTED))
     return InstanceBudget(
         shape=shape,
         weights=_measured(measured.weights_bytes, weights_term(model, quantization, split, checkpoint), lora),
@@ -135,12 +138,12 @@ def instance_budget(
         activation=_measured(measured.activation_bytes, Term(activation_bytes(model, run), Origin.FITTED)),
         graphs=_measured(measured.graph_bytes, Term(graph_bytes(model, run), Origin.FITTED)),
         inside=_measured(measured.inside_bytes, Term(inside_bytes(run), Origin.FITTED)),
-        context=_measured(measured.context_bytes, Term(context_bytes(run), Origin.FITTED)),
+        context=replace(context, size_bytes=context.size_bytes + measured.lacking_bytes),
         geometry=geometry,
         max_model_len=length,
         max_num_seqs=run.max_num_seqs,
         max_num_batched_tokens=run.max_num_batched_tokens,
-        warnings=_warnings(model, quantization, shape, device, length),
+        warnings=_warnings(model, quantization, shape, device, length) + _shortage(measured.lacking_bytes),
     )
 
 
@@ -207,6 +210,12 @@ def default_block_tokens(model: Model, device: Device) -> int:
 
 def _measured(size: int | None, otherwise: Term, minus: int = 0) -> Term:
     return otherwise if size is None else Term(max(0, size - minus), Origin.MEASURED)
+
+
+def _shortage(lacking_bytes: int) -> tuple[str, ...]:
+    if not lacking_bytes:
+        return ()
+    return (f"an earlier start lacked {lacking_bytes / GIB:.2f} GiB, which are set aside for it now",)
 
 
 def _warnings(

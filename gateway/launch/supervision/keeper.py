@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from gateway.launch.command import ServeCommand
+from gateway.launch.failures import FailureKind
 from gateway.launch.plan import NoFitError, PlannedInstance
 from gateway.launch.supervision.answering import DEAD_S, WATCH_S, first_answer, lasting_silence
 from gateway.launch.supervision.events import (
@@ -76,12 +77,20 @@ class Keeper:
         self._attempt = 0
         self._process: ServerProcess | None = None
         self._journey: Journey | None = None
+        self._short: PlannedInstance | None = None
         self._stopping = False
+        self.given_up = False
+        """Whether `run` has ended because it failed too often, or in a way that will not change."""
         self.judged = asyncio.Event()
         """Set once it answered, failed or was given up for the first time: then the next may start."""
 
+    def begin(self) -> None:
+        """Forget what an earlier `run` came to."""
+        self.given_up = False
+        self.judged.clear()
+
     async def run(self) -> None:
-        """Keep it."""
+        """Keep it. After it was given up, this may be called again."""
         try:
             await self._keep()
         finally:
@@ -100,27 +109,46 @@ class Keeper:
             ending = await self._live()
             if self._stopping:
                 return
+            failed = self._means.book.instance(self.server.label)
             record, decision = decide(self._means.patience.policy, record, ending)
             match decision:
                 case Again(pause_s):
+                    self._remember_shortage(failed, ending)
                     self._means.tell(Ended(self.server, ending.why, pause_s))
                     self.judged.set()
                     await asyncio.sleep(pause_s)
                 case GiveUp(why):
-                    self._means.tell(GivenUp(self.server, why))
+                    self._remember_shortage(failed, ending)
+                    self._give_up(why)
                     return
                 case Replan():
                     try:
                         self._replan(ending)
                     except NoFitError as error:
-                        self._means.tell(GivenUp(self.server, f"{ending.why}; planned again: {error}"))
+                        self._give_up(f"{ending.why}; planned again: {error}")
                         return
+                    finally:  # afterwards, or it would count twice
+                        self._remember_shortage(failed, ending)
+
+    def _give_up(self, why: str) -> None:
+        self.given_up = not self._stopping
+        self._means.tell(GivenUp(self.server, why))
 
     def _replan(self, ending: Ending) -> None:
         assert self._journey is not None
         book = self._means.book
         change = book.shrink(self.server.label, self._journey.boot_log(), self._journey.missing_bytes())
         self._means.tell(Replanned(self.server, ending.why, change, book.plan))
+
+    def _remember_shortage(self, failed: PlannedInstance, ending: Ending) -> None:
+        """Keep how much memory the start lacked, once for each plan it was started by."""
+        failure = ending.failure if ending.lived_s is None else None
+        if failure is None or failure.kind is not FailureKind.MEMORY or failed is self._short:
+            return
+        assert self._journey is not None
+        self._short = failed
+        missing = self._journey.missing_bytes()
+        self._means.calibrator.keep_shortage(failed, self._journey.boot_log(), missing)
 
     # -- one life --
 

@@ -51,14 +51,27 @@ class Calibrator:
         self.calibration = calibration
 
     def after_failure(self, planned: PlannedInstance, log: BootLog) -> Calibration:
-        """With what a start said before it failed; not kept, since the half of it is missing."""
-        return self.calibration.learned(planned, self._devices[planned.gpus[0]], log)
+        """With what a start said before it failed; for planning it anew at once."""
+        return self.calibration.lacked(planned, self._devices[planned.gpus[0]], log, 0)
+
+    def keep_shortage(self, planned: PlannedInstance, log: BootLog, missing_bytes: int | None) -> None:
+        """Keep how much memory a start lacked, so that the next plan sets it aside if this was the last try.
+
+        Args:
+            planned: what was started.
+            log: what its log said.
+            missing_bytes: as the log says; None: it doesn't, so a device's margin is assumed.
+        """
+        device = self._devices[planned.gpus[0]]
+        missing = device.margin_bytes if missing_bytes is None else missing_bytes
+        self._keep(self.calibration.lacked(planned, device, log, missing))
 
     def keep(self, planned: PlannedInstance, log: BootLog, used_bytes: int | None) -> bool:
         """Learn from a start that answers, and say whether there was anything to learn and keep."""
         learned = self.calibration.learned(planned, self._devices[planned.gpus[0]], log, used_bytes)
-        if learned is self.calibration:
-            return False
+        return learned is not self.calibration and self._keep(learned)
+
+    def _keep(self, learned: Calibration) -> bool:
         self.calibration = learned
         try:
             save_calibration(learned, self._folder)

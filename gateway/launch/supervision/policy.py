@@ -72,7 +72,7 @@ def decide(policy: Policy, record: Record, ending: Ending) -> tuple[Record, Deci
     kind = ending.failure.kind if ending.failure is not None and ending.lived_s is None else None
     if kind is FailureKind.SETTINGS:
         return record, GiveUp(ending.why)
-    if kind is FailureKind.MEMORY and not record.replanned:
+    if kind in {FailureKind.MEMORY, FailureKind.OCCUPIED} and not record.replanned:
         return replace(record, replanned=True), Replan()
     if failures >= policy.most_failures:
         return record, GiveUp(f"it failed {failures} times in a row; the last time {ending.why}")

@@ -45,8 +45,11 @@ class Supervisor:
     def __init__(self, book: PlanBook, keepers: Sequence[Keeper]) -> None:
         self._book = book
         self._keepers = keepers
+        self._running = asyncio.TaskGroup()
         self.started = asyncio.Event()
         """Set once every server has answered, or failed once."""
+        self.wanted_again = asyncio.Event()
+        """Set by `retry` where all were given up, so that `run` has ended: it may be called again."""
 
     @property
     def plan(self) -> Plan:
@@ -63,11 +66,25 @@ class Supervisor:
 
         Cancelled, it kills them.
         """
-        async with asyncio.TaskGroup() as group:
-            for keeper in self._keepers:
-                group.create_task(keeper.run())
-                await keeper.judged.wait()
+        self.wanted_again.clear()
+        async with asyncio.TaskGroup() as self._running:
+            await self._start(self._keepers)
             self.started.set()
+
+    def retry(self) -> None:
+        """Start those again that were given up: somebody says that it will be different now."""
+        given_up = [keeper for keeper in self._keepers if keeper.given_up]
+        if len(given_up) == len(self._keepers):
+            self.wanted_again.set()
+        elif given_up:
+            self._running.create_task(self._start(given_up))
+
+    async def _start(self, keepers: Sequence[Keeper]) -> None:
+        for keeper in keepers:
+            keeper.begin()
+        for keeper in keepers:
+            self._running.create_task(keeper.run())
+            await keeper.judged.wait()
 
     async def stop(self) -> None:
         """Ask all of them to end, side by side, and see to it that they do; then cancel `run`."""

@@ -62,7 +62,7 @@ def test_a_log_without_numbers_is_empty() -> None:
 def test_the_next_plan_uses_what_was_measured_and_says_so(tmp_path: Path) -> None:
     first = place([request(LLAMA_8B)], [h100()]).instances[0]
     log = BootLog(
-        "0.30.0", weights_bytes=16 * GIB, activation_bytes=GIB, graph_bytes=GIB // 2, non_torch_bytes=0
+        "0.33.0", weights_bytes=16 * GIB, activation_bytes=GIB, graph_bytes=GIB // 2, non_torch_bytes=0
     )
     save_calibration(Calibration().learned(first, h100(), log), tmp_path)
     again = place([request(LLAMA_8B)], [h100()], load_calibration(tmp_path)).instances[0]
@@ -103,6 +103,42 @@ def test_a_later_start_replaces_an_earlier_one() -> None:
     for gib in (16, 17):
         calibration = calibration.learned(planned, h100(), BootLog(weights_bytes=gib * GIB))
     assert [record.weights_bytes for record in calibration.records] == [17 * GIB]
+
+
+def test_what_another_version_measured_counts_for_the_weights_only() -> None:
+    planned = place([request(LLAMA_8B)], [h100()]).instances[0]
+    log = BootLog("0.32.1", weights_bytes=16 * GIB, activation_bytes=GIB)
+    again = place([request(LLAMA_8B)], [h100()], Calibration().learned(planned, h100(), log)).instances[0]
+    assert again.origins["weights"] is Origin.MEASURED
+    assert again.origins["activation"] is Origin.FITTED
+
+
+def test_what_a_start_lacked_is_set_aside_in_the_next_plan_which_says_so(tmp_path: Path) -> None:
+    first = place([request(LLAMA_8B)], [h100()]).instances[0]
+    calibration = Calibration().lacked(first, h100(), BootLog(), GIB)
+    save_calibration(calibration.lacked(first, h100(), BootLog(), GIB), tmp_path)
+    again = place([request(LLAMA_8B)], [h100()], load_calibration(tmp_path)).instances[0]
+    assert again.budget.context.size_bytes == first.budget.context.size_bytes + 2 * GIB
+    assert again.used_bytes <= first.used_bytes
+    assert "an earlier start lacked 2.00 GiB, which are set aside for it now" in again.warnings
+
+
+def test_a_failed_start_leaves_what_earlier_ones_measured() -> None:
+    planned = place([request(LLAMA_8B)], [h100()]).instances[0]
+    log = BootLog(weights_bytes=15 * GIB, activation_bytes=GIB)
+    failed = Calibration().learned(planned, h100(), log, planned.used_bytes)
+    (record,) = failed.lacked(planned, h100(), BootLog(weights_bytes=16 * GIB), GIB).records
+    assert (record.weights_bytes, record.activation_bytes, record.lacking_bytes) == (16 * GIB, GIB, GIB)
+    assert record.context_bytes is not None
+
+
+def test_a_start_that_was_measured_makes_a_shortage_forgotten() -> None:
+    planned = place([request(LLAMA_8B)], [h100()]).instances[0]
+    short = Calibration().lacked(planned, h100(), BootLog(weights_bytes=15 * GIB), GIB)
+    log = BootLog(weights_bytes=15 * GIB)
+    assert [record.lacking_bytes for record in short.learned(planned, h100(), log).records] == [GIB]
+    measured = short.learned(planned, h100(), log, planned.used_bytes)
+    assert [record.lacking_bytes for record in measured.records] == [None]
 
 
 def test_an_empty_log_teaches_nothing() -> None:

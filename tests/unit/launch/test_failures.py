@@ -34,7 +34,7 @@ HOST = (
     [
         (
             GATE,
-            FailureKind.MEMORY,
+            FailureKind.OCCUPIED,
             "only 14.2 of 79.19 GiB were free at the start and 72.85 GiB were asked for",
         ),
         (TOO_LITTLE, FailureKind.MEMORY, "set max_model_len to 18224 or less"),
@@ -73,7 +73,7 @@ HOST = (
         ("vllm: error: unrecognized arguments: --foo 3", FailureKind.SETTINGS, "does not know --foo 3"),
         (
             HOST,
-            FailureKind.MEMORY,
+            FailureKind.OCCUPIED,
             "the KV cache needs 4.0 GiB",
         ),
     ],
