@@ -58,13 +58,17 @@ def max_positions(keys: Keys, model_type: str) -> int:
         return keys.integer("original_max_position_embeddings", default=length)
     if isinstance(factor, (int, float)) and kind not in _UNSCALED and not model_type.startswith("gemma3"):
         length = int(length * factor)
+    if model_type == "nomic_bert":
+        length = min(length, keys.integer("max_trained_positions", default=length))
     if model_type in {"roberta", "xlm-roberta"}:
         length -= keys.integer("pad_token_id", default=1) + 1
     return length
 
 
 def most_positions(keys: Keys, model_type: str) -> int:
-    """The largest --max-model-len that vLLM accepts: LongRoPE models start with less than they can do."""
+    """The largest --max-model-len that vLLM accepts: some models start with less than they can do."""
+    if model_type == "nomic_bert":
+        return keys.integer(*_LENGTH_KEYS, default=0)
     if str(_scaling(keys).get("rope_type") or _scaling(keys).get("type")) in {"longrope", "su"}:
         return max(keys.integer(*_LENGTH_KEYS, default=0), max_positions(keys, model_type))
     return max_positions(keys, model_type)
