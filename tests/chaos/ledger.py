@@ -1,7 +1,7 @@
 """An account of every request.
 
-Each is exactly one of complete, a clean error, broken with an error event, left by its client, or cut because
-its worker was killed. Anything else is a finding.
+Each is exactly one of complete, a clean error, late (ended by its own deadline before its first byte), broken
+with an error event, left by its client, or cut because its worker was killed. Anything else is a finding.
 """
 
 from collections import Counter
@@ -87,7 +87,9 @@ def _finished(question: Question, heard: Heard) -> Entry:
     error = orjson.loads(heard.body).get("error")
     if not isinstance(error, dict):
         return Entry(question, heard, "wrong", f"an error without a shape: {heard.body[:80]!r}")
-    return Entry(question, heard, "error", str(error["message"]))
+    # Only its deadline can tell a request whose answer stalls unseen from one whose answer takes long.
+    fate = "late" if heard.status == 504 else "error"
+    return Entry(question, heard, fate, str(error["message"]))
 
 
 def _broken(question: Question, heard: Heard) -> Entry:

@@ -107,7 +107,7 @@ def _miscounted(outcome: "Outcome", metrics: Metrics) -> list[str]:
         fates["broken"] + fates["left"],
     )
     codes = metrics.by("requests_total", "code")
-    errors = Counter(str(entry.heard.status) for entry in outcome.ledger.of("error"))
+    errors = Counter(str(entry.heard.status) for entry in outcome.ledger.of("error", "late"))
     for code in (codes.keys() | errors.keys()) - {"200", "499"}:
         compare(f"answers with {code}", codes[code], errors[code] - kills, errors[code] + fates["left"])
     return found

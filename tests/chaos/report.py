@@ -30,6 +30,7 @@ def show(outcome: Outcome, console: Console) -> None:
         ("complete, right to the byte", fates["complete"], ""),
         ("failed before the first byte", fates["error"], _words(ledger.errors)),
         ("lost with a replica well all along", len(outcome.needless), "goal: none"),
+        ("stalled before it, ended by their deadline", fates["late"], ""),
         ("streams that lost their replica", sum(_streams(outcome).values()), _words(_streams(outcome))),
         ("streams resumed", _streams(outcome)["resumed"], ""),
         ("streams broken, with an error event", len(broken), _broken(outcome)),
