@@ -253,6 +253,16 @@ def test_what_ranks_hold_whole_of_an_encoder_is_not_divided() -> None:
     assert [m.out_features for m in embedding(model, 4) if m.module == "visual"] == [200 + 800 // 4]
 
 
+def test_widths_and_groups_that_do_not_divide_are_refused() -> None:
+    odd = read_model(llama_config(intermediate_size=1028))
+    assert tensor_parallel_problem(odd, 4) == ""
+    assert "a feed-forward width of 1028" in tensor_parallel_problem(odd, 8)
+    for groups, problem in ((1, ""), (2, "2 state groups"), (4, "")):
+        mamba = read_model(model_configs()["nvidia/Nemotron-3-Nano-30B-A3B"] | {"n_groups": groups})
+        assert tensor_parallel_problem(mamba, 4).startswith(problem)
+        assert bool(tensor_parallel_problem(mamba, 4)) is bool(problem)
+
+
 def test_an_encoder_whose_heads_do_not_divide_is_refused() -> None:
     model = replace(read_model(llama_config()), towers=(Tower("vision", 1000, sharded=True, heads=12),))
     assert tensor_parallel_problem(model, 4) == ""
