@@ -57,7 +57,8 @@ def _describe(index: int) -> tuple[str, int, int, str]:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     if _is_divided(handle):
         raise InventoryError(
-            f"GPU {index} is divided into MIG slices, which cannot be listed: describe them under `gpus`"
+            f"GPU {index} is divided into MIG slices, which cannot be listed: describe them under `gpus` and "
+            "name each model's slice in its `env` (CUDA_VISIBLE_DEVICES: MIG-...)"
         )
     name = str(pynvml.nvmlDeviceGetName(handle))
     total = int(memory.total) - int(memory.reserved)

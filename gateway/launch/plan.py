@@ -48,7 +48,7 @@ class PlannedInstance:
         """Where each term comes from."""
         return {
             "weights": self.budget.weights.origin,
-            "kv_cache": Origin.EXACT,
+            "kv_cache": Origin.CONFIG if self.request.model.notes else Origin.EXACT,
             "activation": self.budget.activation.origin,
             "cuda_graphs": self.budget.graphs.origin,
             "context": self.budget.context.origin,

@@ -3,6 +3,7 @@
 Only turns values into Rich renderables; the JSON form is in `document`.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -96,7 +97,7 @@ def _size(term: Term) -> str:
 def _commands(plan: Plan, vllm_command: Sequence[str]) -> RenderableType:
     lines = [Text("\nStart one after the other, each once the one before answers /health:", style="bold")]
     for planned, command in zip(plan.instances, plan_commands(plan, vllm_command), strict=True):
-        environment = " ".join(f"{name}={value}" for name, value in command.env.items())
+        environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.env.items())
         lines.append(Text(f"{planned.start_order + 1}. {environment} {command.line}".replace("  ", " ")))
     return Group(*lines)
 

@@ -53,6 +53,10 @@ def suggest(
         for change in _changes(group[0], devices, works):
             found = True
             yield Suggestion(name, change)
+    if others := sum(device.used_bytes for device in devices):
+        emptied = [replace(device, used_bytes=0) for device in devices]
+        if fits(requests, emptied, measured):
+            yield Suggestion("", f"stop what else uses the GPUs: others hold {gib(others)}")
     yield from _moves(requests, devices, measured)
     if not found and requests:
         yield Suggestion("", _missing(requests, devices, measured))
@@ -188,7 +192,7 @@ def _missing(requests: Sequence[InstanceRequest], devices: Sequence[Device], mea
     )
     if not grown:
         return "no amount of memory per GPU helps: there are too few GPUs of one kind, or they are pinned"
-    return f"no single change is enough: each GPU would need about {grown} GiB more, or more GPUs are needed"
+    return f"about {grown} GiB more on each GPU, or more GPUs"
 
 
 def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:

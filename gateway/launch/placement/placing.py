@@ -1,6 +1,6 @@
 """Placing instances on devices, and dividing what is left among their KV caches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 from gateway.launch.memory.budget import InstanceBudget
@@ -22,6 +22,26 @@ from gateway.launch.request import InstanceRequest
 
 _UTILIZATION_STEP = 10_000
 """--gpu-memory-utilization is given with four digits."""
+_PLANNED_OPTIONS = {
+    "--max-model-len": "max_model_len",
+    "--max-num-seqs": "max_num_seqs",
+    "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--tensor-parallel-size": "tensor_parallel",
+    "-tp": "tensor_parallel",
+    "--pipeline-parallel-size": "pipeline_parallel",
+    "-pp": "pipeline_parallel",
+    "--kv-cache-dtype": "kv_cache_dtype",
+    "--dtype": "dtype",
+    "--quantization": "quantization",
+    "-q": "quantization",
+    "--enforce-eager": "enforce_eager",
+    "--enable-lora": "adapters",
+    "--max-loras": "max_loras",
+    "--max-lora-rank": "max_lora_rank",
+    "--runner": "task",
+    "--task": "task",
+}
+"""Arguments of vLLM that the plan computes with, and how to tell it."""
 _QUICK_SEARCH = 2_000
 """Search steps where many variants are tried for advice."""
 
@@ -52,7 +72,8 @@ def place(
         for demand, placed, kv_bytes in zip(demands, packing.placed, granted, strict=True)
     ]
     ordered = _in_start_order(instances)
-    return Plan(ordered, _gpu_uses(ordered, devices), _plan_warnings(devices), packing.exhaustive)
+    warnings = (*_busy_devices(devices), *_charged_neighbours(ordered, devices))
+    return Plan(ordered, _gpu_uses(ordered, devices), warnings, packing.exhaustive)
 
 
 def fits(requests: Sequence[InstanceRequest], devices: Sequence[Device], measured: Measurements) -> bool:
@@ -160,6 +181,11 @@ def _argument_warnings(args: Sequence[str]) -> list[str]:
         )
     if names & {"--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-memory"}:
         found.append("its args set the memory themselves and override the plan's numbers")
+    found += [
+        f"{flag} among its args overrides the plan's numbers: say `{option}` under `launch` instead"
+        for flag, option in _PLANNED_OPTIONS.items()
+        if flag in names
+    ]
     if names & {"--data-parallel-size", "-dp", "--enable-expert-parallel", "--decode-context-parallel-size"}:
         found.append("data, expert and context parallelism are not modelled: they change what each GPU holds")
     if names & {"--cpu-offload-gb", "--kv-transfer-config", "--swap-space"}:
@@ -193,7 +219,18 @@ def _gpu_uses(instances: Sequence[PlannedInstance], devices: Sequence[Device]) -
     return tuple(uses)
 
 
-def _plan_warnings(devices: Sequence[Device]) -> tuple[str, ...]:
+def _charged_neighbours(instances: Sequence[PlannedInstance], devices: Sequence[Device]) -> Iterator[str]:
+    for device in devices:
+        here = [planned for planned in instances if device.index in planned.gpus]
+        old = [p.request.label for p in here if p.budget.shape.version.charges_neighbours]
+        if old and (len(here) > 1 or device.used_bytes > GIB):
+            yield (
+                f"vLLM before 0.9.1 takes what others use of GPU {device.index} off its own KV cache: "
+                f"{', '.join(old)} may not start; update vLLM, or give each a GPU of its own"
+            )
+
+
+def _busy_devices(devices: Sequence[Device]) -> tuple[str, ...]:
     busy = [device for device in devices if device.used_bytes > GIB and device.kind is DeviceKind.CUDA]
     return tuple(
         f"GPU {device.index} has {gib(device.used_bytes)} in use by others, which the plan leaves alone"
@@ -204,18 +241,20 @@ def _plan_warnings(devices: Sequence[Device]) -> tuple[str, ...]:
 def _shortage(demands: Sequence[Demand], devices: Sequence[Device]) -> str:
     usable = sum(device.usable_bytes for device in devices)
     largest = max((device.usable_bytes for device in devices), default=0)
+    others = sum(device.used_bytes for device in devices)
+    taken = f", since others use {gib(others)}" if others > GIB else ""
     needs = {demand.request.label: _least_load(demand) for demand in demands}
     alone = [label for label, (load, _) in needs.items() if load > largest]
     if alone:
         load, world = needs[alone[0]]
-        return (
-            f"{alone[0]} needs {gib(load)} on each of {world} GPU{'s' if world > 1 else ''}, but the largest "
-            f"has {gib(largest)} to give"
-        )
+        each = f" on each of {world} GPUs" if world > 1 else ""
+        return f"{alone[0]} needs {gib(load)}{each}, but the largest device has {gib(largest)} to give{taken}"
     total = sum(load * world for load, world in needs.values())
     listed = ", ".join(f"{label} {gib(load * world)}" for label, (load, world) in needs.items())
     if total > usable:
-        return f"together they need {gib(total)} ({listed}), but the devices have {gib(usable)} to give"
+        return (
+            f"together they need {gib(total)} ({listed}), but the devices have {gib(usable)} to give{taken}"
+        )
     return f"there is memory enough ({gib(total)} of {gib(usable)}: {listed}), but not in pieces that fit"
 
 

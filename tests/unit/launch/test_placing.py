@@ -11,6 +11,7 @@ from gateway.launch.memory.budget import Measured, Shape
 from gateway.launch.memory.device import Device, DeviceKind
 from gateway.launch.memory.model import Task
 from gateway.launch.memory.terms import GIB, Origin, UnmodelledError
+from gateway.launch.memory.versions import Version
 from gateway.launch.placement.demand import Demand, demand_of, least_kv_bytes, no_measurements
 from gateway.launch.placement.placing import place
 from gateway.launch.plan import NoFitError, Plan, verify
@@ -240,3 +241,25 @@ def test_a_decoder_used_for_embeddings_gets_one_request_and_no_spare() -> None:
     planned = place([request("Qwen/Qwen3-0.6B", task=Task.POOL, max_model_len=8192)], [h100()]).instances[0]
     assert 1.0 <= planned.max_concurrency < 1.1
     assert planned.budget.graphs.size_bytes == 0
+
+
+@pytest.mark.parametrize("flag", ["--max-model-len", "--tensor-parallel-size=2", "-q", "--enforce-eager"])
+def test_an_argument_that_the_plan_computes_with_is_flagged(flag: str) -> None:
+    planned = place([request(LLAMA_8B, args=(flag, "x"))], [h100()]).instances[0]
+    name = flag.partition("=")[0]
+    assert any(w.startswith(f"{name} among its args overrides") for w in planned.warnings)
+
+
+def test_an_old_vllm_that_charges_its_neighbours_is_said() -> None:
+    old = [request(llama_config(), name, version=Version(0, 9, 0)) for name in ("a", "b")]
+    assert place(old[:1], [h100()]).warnings == ()
+    (warning,) = place(old, [h100()]).warnings
+    assert "a, b may not start" in warning
+
+
+def test_the_cache_of_an_unknown_family_is_not_called_exact() -> None:
+    known, unknown = (
+        place([request(llama_config(**more))], [h100()]).instances[0]
+        for more in ({}, {"model_type": "novel", "architectures": ["NovelForCausalLM"]})
+    )
+    assert (known.origins["kv_cache"], unknown.origins["kv_cache"]) == (Origin.EXACT, Origin.CONFIG)
