@@ -115,7 +115,8 @@ def test_text_comes_out_whole_characters_at_a_time_and_nothing_is_lost(
     text = "".join(detokenizer.feed(token) for token in said)
     whole = decode(said)
     assert whole.startswith(text)
-    assert whole[len(text) :].strip("�") == ""
+    kept_back = whole[len(text) :]
+    assert kept_back == "" or kept_back.endswith("�")  # a whole token, of which only the end is incomplete
 
 
 def test_a_prompt_that_ends_inside_a_character_comes_out_with_the_first_text() -> None:
