@@ -12,12 +12,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-
+# tests at once: they wait more than they compute. By file, in order, so that the long ones begin first
+JOBS   := 3
+BESIDE  = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
 ONLY   :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-deploy chaos fuzz lint format bench load soak wheel clean
+.PHONY: help demo test prepare test-real test-deploy chaos fuzz lint format bench load soak wheel clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -41,7 +44,7 @@ demo: $(STAMP)run
 	@$(BIN)/vllm-gateway demo
 
 test: $(STAMP)dev
-	$(BIN)/python -m pytest -m "not real and not deploy"
+	$(BIN)/python -m pytest $(BESIDE) -m "not real and not deploy"
 
 $(VLLM)/recipe.sha256: tests/real/install.sh tests/real/requirements-vllm.txt
 	@PYTHON="$(PYTHON)" tests/real/install.sh $(VLLM)
@@ -52,11 +55,15 @@ $(MODELS)/made: tests/real/tiny_models.py $(VLLM)/recipe.sha256
 	@touch $@
 
 test-real: $(STAMP)dev $(VLLM)/recipe.sha256 $(MODELS)/made
-	$(BIN)/python -m pytest -m real tests/real $(ONLY)
+	$(BIN)/python -m pytest $(BESIDE) -m real tests/real $(ONLY)
 
 test-deploy: $(STAMP)dev
 	@tests/deploy/install.sh
-	$(BIN)/python -m pytest -m deploy tests/deploy $(ONLY)
+	$(BIN)/python -m pytest $(BESIDE) -m deploy tests/deploy $(ONLY)
+
+# What the tests with real programs need, without the tests: mostly waiting for the network.
+prepare: $(VLLM)/recipe.sha256 $(MODELS)/made
+	@tests/deploy/install.sh
 
 chaos: $(STAMP)dev
 	$(BIN)/python -m tests.chaos

@@ -1,6 +1,7 @@
 """Keeps the list of what ran for real, and shows it at the end."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,20 @@ def ran(pytestconfig: pytest.Config) -> Ran:
         pytestconfig.stash[_RAN][line] = None
 
     return note
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several test processes tells the first one what ran in it."""
+    if hasattr(session.config, "workeroutput"):
+        lines = session.config.stash[_RAN]
+        session.config.workeroutput["ran"] = list(lines)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What ran in another test process. One that crashed tells nothing."""
+    told = getattr(node, "workeroutput", {}).get("ran", ())
+    node.config.stash[_RAN].update(dict.fromkeys(told))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

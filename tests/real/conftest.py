@@ -5,10 +5,12 @@ A test that breaks a server restarts it.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import aiohttp
 import openai
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.real.crowd import QUESTIONS
 from tests.real.fleet import EMBEDDER, WITH_BOTH, WITH_ONE, Fleet, client_of
@@ -16,6 +18,21 @@ from tests.real.front import Gateway, serving
 from tests.real.guarded import free_ports, running
 from tests.real.servers import MODELS, VLLM, VllmServer
 from tests.real.streams import Heard, answers
+
+WITHOUT_FLEET = ("test_up.py", "test_guard.py")
+
+
+class _ByServers(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Test processes beside each other: one has the fleet and all files that need it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return file if file.endswith(WITHOUT_FLEET) else "fleet"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByServers:
+    """Whatever `--dist` says: a second fleet would cost more than it saves."""
+    return _ByServers(config, log)
 
 
 @pytest.fixture(scope="session")
