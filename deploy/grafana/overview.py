@@ -66,7 +66,8 @@ LATENCY = Row(
             "Time to first token",
             latency(f"{GATEWAY}time_to_first_token_seconds", MODEL, "model"),
             "s",
-            "From the request's head to the first byte of the answer, queue included.",
+            "From the request's head to the answer's first byte, queue included. A point is one request.",
+            exemplars=True,
         ),
         Panel(
             "Between tokens",
@@ -74,7 +75,12 @@ LATENCY = Row(
             "s",
             "Between two arrivals of data in one stream.",
         ),
-        Panel("Whole request", latency(f"{GATEWAY}request_duration_seconds", MODEL, "model"), "s"),
+        Panel(
+            "Whole request",
+            latency(f"{GATEWAY}request_duration_seconds", MODEL, "model"),
+            "s",
+            exemplars=True,
+        ),
     ],
 )
 

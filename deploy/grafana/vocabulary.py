@@ -37,6 +37,8 @@ class Panel:
     """What a reader should conclude from it."""
     largest: float | None = None
     number: bool = False
+    exemplars: bool = False
+    """Single requests as points beside the lines, each with its id, where Prometheus keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,10 @@ def _number(panel: Panel, width: int) -> stat.Panel:
 
 
 def _queries(panel: Panel) -> list[prometheus.Dataquery]:
-    return [
+    queries = [
         prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + index))
         for index, (expression, legend) in enumerate(panel.queries)
     ]
+    if panel.exemplars:
+        queries[0].exemplar(exemplar=True)  # all queries of a panel would show the same ones
+    return queries

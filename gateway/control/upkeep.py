@@ -10,6 +10,7 @@ from gateway.fleet.slots import SlotTable
 from gateway.telemetry.families import POOL_FAMILIES, WORKER_FAMILIES, Gauge
 from gateway.telemetry.layout import (
     POOL_CELLS,
+    POOL_EXEMPLAR_CELLS,
     POOL_OFFSETS,
     REPLICA_CELLS,
     SHARED_CELLS,
@@ -96,6 +97,7 @@ def zero_pool(board: Scoreboard, slot: int) -> None:
     """Forget everything that was counted for the pool that had this slot."""
     for worker in range(board.layout.workers):
         _zero(board, board.layout.pool(worker, slot), POOL_CELLS)
+        _zero(board, board.layout.exemplars(worker, slot), POOL_EXEMPLAR_CELLS)
 
 
 def clear_dead_worker(board: Scoreboard, worker: int) -> None:

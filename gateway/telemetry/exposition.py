@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from prometheus_client import ProcessCollector
+from prometheus_client import ProcessCollector, samples
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -22,10 +22,12 @@ from prometheus_client.registry import Collector
 
 from gateway.fleet.ejection import Standing
 from gateway.fleet.snapshot import Pool, Replica, Snapshot, State
+from gateway.telemetry.exemplars import Exemplar, newest
 from gateway.telemetry.families import (
     CODES,
     EJECTION_REASONS,
     EJECTIONS,
+    EXEMPLIFIED,
     POOL_FAMILIES,
     REPLICA_FAMILIES,
     WORKER_FAMILIES,
@@ -72,15 +74,16 @@ class Facts:
 class Scrape(Collector):
     """One scrape: makes all families from the board as it is and the facts as they were given."""
 
-    def __init__(self, board: Scoreboard, facts: Facts, now: float) -> None:
+    def __init__(self, board: Scoreboard, facts: Facts, now: float, *, exemplars: bool) -> None:
         self._board = board
         self._facts = facts
         self._now = now
+        self._exemplars = exemplars
 
     def collect(self) -> Iterator[Metric]:
         pools = tuple(self._facts.snapshot.pools.values())
         sums = read(self._board, *slots_used(pools))
-        yield from _pool_families(pools, sums)
+        yield from _pool_families(pools, sums, self._board if self._exemplars else None)
         yield from _replica_families(pools, sums, self._facts.hung)
         yield from _worker_families(sums)
         yield from _states(pools, self._board, self._now)
@@ -101,7 +104,8 @@ def render(board: Scoreboard, facts: Facts, now: float, accept: str) -> tuple[by
         accept: the request's `Accept` header.
     """
     encode, content_type = choose_encoder(accept)
-    return encode(Scrape(board, facts, now)), content_type
+    exemplars = content_type.startswith("application/openmetrics-text")  # the text format has none
+    return encode(Scrape(board, facts, now, exemplars=exemplars)), content_type
 
 
 def slots_used(pools: Iterable[Pool]) -> tuple[int, int]:
@@ -114,12 +118,23 @@ def slots_used(pools: Iterable[Pool]) -> tuple[int, int]:
 # -- what workers count --
 
 
-def _pool_families(pools: Iterable[Pool], sums: Sums) -> Iterator[Metric]:
+def _pool_families(pools: Iterable[Pool], sums: Sums, exemplars: Scoreboard | None) -> Iterator[Metric]:
     for family in POOL_FAMILIES:
         metric = _empty(family, "model")
         for pool in pools:
+            first = len(metric.samples)
             _add(metric, family, (pool.name,), sums.pool(pool.slot, family))
+            if exemplars is not None and isinstance(family, Histogram) and family in EXEMPLIFIED:
+                _name_requests(metric, first, newest(exemplars, pool.slot, family))
         yield metric
+
+
+def _name_requests(metric: Metric, first: int, of_buckets: Iterable[Exemplar | None]) -> None:
+    """Give the buckets of one pool, the first of which is the sample at `first`, their exemplars."""
+    for at, found in enumerate(of_buckets, first):
+        if found is not None:
+            named = samples.Exemplar({"request_id": found.request_id}, found.seconds, found.ended_at)
+            metric.samples[at] = metric.samples[at]._replace(exemplar=named)
 
 
 def _replica_families(pools: Iterable[Pool], sums: Sums, hung: Mapping[str, int]) -> Iterator[Metric]:

@@ -111,6 +111,8 @@ QUEUE_WAIT = Histogram("queue_wait_seconds", "Time spent waiting for a replica w
 OVERHEAD = Histogram(
     "overhead_seconds", "The gateway's own time before the upstream write, queueing excluded.", _OWN_TIME
 )
+EXEMPLIFIED = (DURATION, TTFT)
+"""The histograms that name a request of each bucket to whoever asks for OpenMetrics."""
 RETRIES = Counter(
     "retries", "Requests sent again to another replica before their first byte.", "reason", RETRY_REASONS
 )

@@ -1,7 +1,8 @@
 """Where each number lies on the scoreboard.
 
-    [ shared cells of all replicas ][ row of worker 0 ][ row of worker 1 ] …
+    [ shared cells of all replicas ][ row of worker 0 ][ row of worker 1 ] … [ exemplars of worker 0 ] …
     row = [ worker families ][ pool 0 ][ pool 1 ] … [ replica 0 ][ replica 1 ] …
+    exemplars = [ pool 0 ][ pool 1 ] …, apart from the rows because they are no numbers to be summed
 
 A cell is 8 aligned bytes. Rows have one writer each; the shared cells have many, and hold only values for
 which the last writer may win.
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gateway.telemetry.families import (
+    EXEMPLIFIED,
     POOL_FAMILIES,
     REPLICA_FAMILIES,
     WORKER_FAMILIES,
@@ -48,7 +50,12 @@ def size(family: Family) -> int:
         case Gauge():
             return 1
         case Histogram():
-            return len(family.bounds) + 2  # one bucket a bound, +Inf, and the sum
+            return buckets(family) + 1  # and the sum
+
+
+def buckets(family: Histogram) -> int:
+    """One a bound, and +Inf."""
+    return len(family.bounds) + 1
 
 
 def offsets(families: Sequence[Family]) -> dict[str, int]:
@@ -72,6 +79,12 @@ POOL_CELLS = _padded(POOL_FAMILIES)
 REPLICA_CELLS = _padded(REPLICA_FAMILIES)
 WORKER_CELLS = _padded(WORKER_FAMILIES)
 
+EXEMPLAR_CELLS = 8  # for one bucket: a cache line
+EXEMPLAR_OFFSETS = {
+    family.name: EXEMPLAR_CELLS * sum(map(buckets, EXEMPLIFIED[:at])) for at, family in enumerate(EXEMPLIFIED)
+}
+POOL_EXEMPLAR_CELLS = EXEMPLAR_CELLS * sum(map(buckets, EXEMPLIFIED))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -89,7 +102,7 @@ class Layout:
     @property
     def total_bytes(self) -> int:
         """Size of the mapping. Untouched pages cost nothing."""
-        return (self.replicas * SHARED_CELLS + self.workers * self.row_cells) * CELL_BYTES
+        return self.exemplars(self.workers, 0) * CELL_BYTES
 
     def shared(self, replica: int) -> int:
         """First shared cell of a replica's slot."""
@@ -106,3 +119,7 @@ class Layout:
     def replica(self, worker: int, replica: int) -> int:
         """First cell of a replica's slot in a worker's row."""
         return self.row(worker) + WORKER_CELLS + self.pools * POOL_CELLS + replica * REPLICA_CELLS
+
+    def exemplars(self, worker: int, pool: int) -> int:
+        """First cell of the exemplars that a worker keeps for a pool."""
+        return self.row(self.workers) + (worker * self.pools + pool) * POOL_EXEMPLAR_CELLS

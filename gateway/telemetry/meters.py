@@ -6,6 +6,7 @@ Each method is one or two integer adds on shared memory. No locks: a row has one
 from bisect import bisect_left
 
 from gateway.telemetry import families as f
+from gateway.telemetry.exemplars import ExemplarCells
 from gateway.telemetry.layout import POOL_OFFSETS, REPLICA_OFFSETS, SHARED_CELLS, WORKER_OFFSETS, Shared
 from gateway.telemetry.record import RequestRecord
 from gateway.telemetry.scoreboard import NS, Scoreboard
@@ -30,18 +31,20 @@ class _HistogramCells:
         self._bounds = family.bounds
         self._sum = first + len(family.bounds) + 1
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration. Bounds are inclusive, as Prometheus's `le` is."""
+    def observe(self, seconds: float) -> int:
+        """Count one duration in the bucket it returns. Bounds are inclusive, as Prometheus's `le` is."""
         cells = self._cells
-        cells[self._first + bisect_left(self._bounds, seconds)] += 1
+        bucket = bisect_left(self._bounds, seconds)
+        cells[self._first + bucket] += 1
         cells[self._sum] += int(seconds * NS)
+        return bucket
 
 
 class PoolMeter:
     """One worker's counts of one pool."""
 
     __slots__ = (
-        *("_at", "_cells", "_received", "_requests", "_sent"),
+        *("_at", "_cells", "_durations", "_received", "_requests", "_sent", "_ttfts"),
         *("duration", "itl", "overhead", "queue_wait", "ttft"),
     )
 
@@ -57,6 +60,8 @@ class PoolMeter:
         self.itl = self._histogram(f.ITL)
         self.queue_wait = self._histogram(f.QUEUE_WAIT)
         self.overhead = self._histogram(f.OVERHEAD)
+        self._durations = ExemplarCells(board, worker, slot, f.DURATION)
+        self._ttfts = ExemplarCells(board, worker, slot, f.TTFT)
 
     def _histogram(self, family: f.Histogram) -> _HistogramCells:
         return _HistogramCells(self._cells, self._at[family.name], family)
@@ -69,10 +74,12 @@ class PoolMeter:
         cells[self._received] += record.response_bytes
         if gone:
             cells[self._at["client_disconnects"]] += 1
-        received_at = record.received_at
-        self.duration.observe(record.ended_at - received_at)
+        received_at, ended_at = record.received_at, record.ended_at
+        took = ended_at - received_at
+        self._durations.offer(self.duration.observe(took), took, record.request_id, ended_at)
         if record.first_byte_at:
-            self.ttft.observe(record.first_byte_at - received_at)
+            ttft = record.first_byte_at - received_at
+            self._ttfts.offer(self.ttft.observe(ttft), ttft, record.request_id, ended_at)
         if record.sent_at:
             self.overhead.observe(record.sent_at - received_at - record.queued_s)
 

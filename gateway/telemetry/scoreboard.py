@@ -35,13 +35,13 @@ class Columns(dict[int, memoryview]):
 
 
 class Scoreboard:
-    """A mapping of the shared cells. `cells` is a view of signed 64-bit integers."""
+    """A mapping of the shared cells. `cells` is a view of `memory` as signed 64-bit integers."""
 
     def __init__(self, fd: int, layout: Layout) -> None:
         self.fd = fd
         self.layout = layout
-        self._map = mmap.mmap(fd, layout.total_bytes)
-        self.cells = memoryview(self._map).cast("q")
+        self.memory = mmap.mmap(fd, layout.total_bytes)
+        self.cells = memoryview(self.memory).cast("q")
         stride = layout.row_cells
         self._outstanding = Columns(self.cells, lambda slot: layout.replica(0, slot) + _OUTSTANDING, stride)
         self._queued = Columns(self.cells, lambda slot: layout.pool(0, slot) + _QUEUE_DEPTH, stride)
@@ -62,7 +62,7 @@ class Scoreboard:
         for column in (*self._outstanding.values(), *self._queued.values()):
             column.release()
         self.cells.release()
-        self._map.close()
+        self.memory.close()
         os.close(self.fd)
 
     # -- what routing reads (`gateway.fleet.routing.Board`) --

@@ -1,5 +1,6 @@
 """A running Prometheus that reads deploy/prometheus in fast motion, and what it can be asked."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,12 +47,17 @@ class Prometheus:
             if target["labels"]["job"] == job
         }
 
-    async def _get(self, what: str, **parameters: str) -> dict[str, Any]:
+    async def exemplars(self, series: str) -> list[dict[str, Any]]:
+        """Those of the last minutes that it stored for a selector of series."""
+        now = time.time()
+        data = await self._get("query_exemplars", query=series, start=str(now - 600), end=str(now + 60))
+        return [exemplar for of_series in data for exemplar in of_series["exemplars"]]
+
+    async def _get(self, what: str, **parameters: str) -> Any:
         async with self.session.get(f"{self.url}/api/v1/{what}", params=parameters) as response:
             answer = await response.json()
         assert answer["status"] == "success", answer
-        data: dict[str, Any] = answer["data"]
-        return data
+        return answer["data"]
 
 
 @asynccontextmanager
@@ -70,6 +76,7 @@ async def prometheus(folder: Path, admin: str, session: aiohttp.ClientSession) -
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ):
         api = Prometheus(session, f"http://127.0.0.1:{port}")

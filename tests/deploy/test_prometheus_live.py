@@ -5,6 +5,7 @@ One performance, several questions about it. In it a minute of the rules lasts a
 
 import asyncio
 import os
+import re
 import signal
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Performance:
     replicas: set[str]
     text: str
     open_metrics: str
+    exemplars: list[dict[str, Any]]
+    """Of the time to the first token of a model that is well."""
     fired: Firing
     after_the_gateway_died: Firing
 
@@ -88,13 +91,16 @@ async def play(folder: Path) -> Performance:
             text, open_metrics = [
                 await metrics(session, gateway.admin, accept) for accept in ("text/plain", OPEN_METRICS)
             ]
+            exemplars = await seen.exemplars('vllm_gateway_time_to_first_token_seconds_bucket{model="well"}')
             fired = await trouble(seen, replicas, clients, gateway)
             await all_is_well_again(seen, replicas, clients)
         after = await firing(seen, frozenset({("VllmGatewayDown", "")}))
         async with gateway.serving():
             await silence(seen, 60.0)
         addresses = replicas.addresses
-        return Performance(without_data, asked, targets, addresses, text, open_metrics, fired, after)
+        return Performance(
+            without_data, asked, targets, addresses, text, open_metrics, exemplars, fired, after
+        )
 
 
 async def metrics(session: aiohttp.ClientSession, admin: str, accept: str) -> str:
@@ -217,6 +223,14 @@ def test_promtool_finds_nothing_odd_in_the_metrics(performance: Performance, ran
 def test_who_asks_for_open_metrics_gets_it(performance: Performance) -> None:
     assert performance.open_metrics.startswith("application/openmetrics-text\n")
     assert performance.open_metrics.endswith("# EOF\n")
+
+
+def test_prometheus_stores_which_request_a_duration_was(performance: Performance, ran: Ran) -> None:
+    for exemplar in performance.exemplars:
+        assert re.fullmatch("[0-9a-f]{32}", exemplar["labels"]["request_id"])
+        assert float(exemplar["value"]) < 60.0
+    assert len({exemplar["labels"]["request_id"] for exemplar in performance.exemplars}) > 3
+    ran("prometheus: exemplars stored, each with the id of a request")
 
 
 def test_every_alert_there_is_has_its_fault_in_this_performance() -> None:
