@@ -123,8 +123,8 @@ def serve(urls: tuple[str, ...], config: Path | None, **options: Any) -> None:
 def demo(*, once: bool) -> None:
     """See it work without a GPU.
 
-    Starts two simulated models with two replicas each and a LoRA adapter, the gateway in front of them, and
-    asks for a first streamed answer. Then it serves until Ctrl-C.
+    Starts two simulated models with two replicas each, a LoRA adapter and an embedding model, the gateway in
+    front of them, and asks for a first streamed answer. Then it serves until Ctrl-C.
     """
     from gateway.terminal.demo import run_demo
 

@@ -39,7 +39,7 @@ def run_demo(*, once: bool) -> None:
 
 
 async def _demo(console: Console, *, once: bool) -> None:
-    console.print("Starting two simulated models with two replicas each ...")
+    console.print("Starting two simulated models with two replicas each, and one that embeds ...")
     listening, admin = (_free(console, wanted) for wanted in (LISTEN, ADMIN))
     async with running_replicas(OPTIONS) as replicas:
         config = from_urls(

@@ -21,6 +21,7 @@ OPTIONS = (
     SimOptions(model="llama-demo", engine=_ENGINE),
     SimOptions(model="qwen-demo", engine=_ENGINE),
     SimOptions(model="qwen-demo", engine=_ENGINE),
+    SimOptions(model="embed-demo", pooling=True, engine=_ENGINE),
 )
 
 

@@ -19,6 +19,7 @@ async def test_once_shows_a_streamed_answer_and_ends() -> None:
     assert (done.status, done.err) == (0, "")
     assert "model llama-demo: 2 of 2 replicas up, also llama-demo-sql" in done.out
     assert "model qwen-demo: 2 of 2 replicas up" in done.out
+    assert "model embed-demo: 1 of 1 replica up" in done.out
     told = re.search(r"\n(\d+) pieces in \S+ s \(\d+ a second\), the first after .+, from \S+\n", done.out)
     assert told is not None
     assert int(told[1]) > 10
@@ -31,8 +32,12 @@ async def test_its_hints_work_as_printed() -> None:
         async with ClientSession() as session:
             async with session.get(f"{base}/models") as response:
                 names = {model["id"] for model in (await response.json())["data"]}
-            assert names == {"llama-demo", "llama-demo-sql", "qwen-demo"}
-            for model in sorted(names):
+            assert names == {"llama-demo", "llama-demo-sql", "qwen-demo", "embed-demo"}
+            async with session.post(
+                f"{base}/embeddings", json={"model": "embed-demo", "input": ["Hello"]}
+            ) as response:
+                assert response.status == 200
+            for model in sorted(names - {"embed-demo"}):
                 body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
                 async with session.post(f"{base}/chat/completions", json=body) as response:
                     assert response.status == 200
@@ -47,7 +52,7 @@ async def test_its_hints_work_as_printed() -> None:
 async def test_however_it_ends_no_process_is_left(number: signal.Signals) -> None:
     async with running("demo") as demo:
         await demo.said("pieces in")
-        assert len(demo.alive()) == 6, "itself, one worker, four replicas"
+        assert len(demo.alive()) == 7, "itself, one worker, five replicas"
         if number is signal.SIGINT:
             demo.signal_group(number)
         else:
