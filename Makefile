@@ -1,11 +1,11 @@
-# make demo         two simulated models behind the gateway, a streamed answer, serving until Ctrl-C
+# make demo         simulated models behind the gateway, a streamed answer, serving until Ctrl-C
 # make test         everything that needs no GPU, no real vLLM and no deployment programs
 # make test-real    the tests on real vLLM for CPU; installs it and makes its models first (2 minutes and 2.5 GB, once)
 # make test-deploy  the files of deploy/ with a real Prometheus, nginx and HAProxy (as root, installs them from Debian)
 # make chaos        10,000 requests and 500 faults, every request accounted for (10 minutes)
 # make fuzz         10 minutes of odd streams, bodies and configuration files
 # make bench        the gateway beside nginx, HAProxy, Envoy and the Rust routers, as ratios (an hour; see loadtests/README.md)
-# make load         Locust users against a running demo, for a minute
+# make load         Locust users against a running demo, for a minute; PROFILE=rag and others: loadtests/README.md
 # make soak         a million requests or 30 minutes: is memory flat?
 # make lint         ruff, formatting, mypy strict
 PYTHON ?= python3
@@ -18,6 +18,7 @@ BESIDE  = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VLLM   := .venv-vllm
 MODELS := .cache/tiny-models
 ONLY   :=
+PROFILE := chat
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test prepare test-real test-deploy chaos fuzz lint format bench load soak wheel clean
@@ -76,7 +77,7 @@ bench: $(STAMP)dev
 	$(BIN)/python -m loadtests.bench report
 
 load: $(STAMP)dev
-	LOADTEST_HOST=$${LOADTEST_HOST:-http://127.0.0.1:8000} $(BIN)/locust -f loadtests/locustfile.py --headless -u 40 -r 10 -t 1m --only-summary
+	@LOADTEST_PROFILE=$(PROFILE) LOADTEST_ARRIVAL=$(ARRIVAL) $(BIN)/locust -f loadtests/locustfile.py --headless --only-summary $(if $(USERS),-u $(USERS)) $(if $(TIME),-t $(TIME)) $(if $(PROCESSES),--processes $(PROCESSES) --master-bind-host 127.0.0.1)
 
 soak: $(STAMP)dev
 	$(BIN)/python -m loadtests.soak

@@ -1,11 +1,12 @@
 """Locust users that behave like clients of a language model, for a gateway or a plain vLLM server.
 
-    locust -f loadtests/locustfile.py --web-host 127.0.0.1            # web UI on http://127.0.0.1:8089
-    locust -f loadtests/locustfile.py --headless -u 40 -r 10 -t 1m --only-summary
+    LOADTEST_PROFILE=rag locust -f loadtests/locustfile.py --headless --only-summary
+    LOADTEST_PROFILE=rag locust -f loadtests/locustfile.py --web-host 127.0.0.1       # http://127.0.0.1:8089
 
-Weights, pauses, lengths and models are environment variables (loadtests/llm/settings.py), for instance
-LOADTEST_CHAT_WEIGHT=1 or LOADTEST_EMBEDDING_MODELS=bge-m3. Beside Locust's usual entry for each kind of
-request, which times the whole answer, a streamed one has three of its own:
+A profile (loadtests/profiles.toml) says who comes, what they ask, and when; `-u` and `-t` change its users
+and its time. All variables are in loadtests/llm/settings.py. Each run writes a report and says where. Beside
+Locust's usual entry for each kind of request, which times the whole answer, a streamed one has three of its
+own:
 
     TTFT       ms from sending the request to the first event with text
     ITL        ms from one event with text to the next
@@ -13,85 +14,120 @@ request, which times the whole answer, a streamed one has three of its own:
 
 They are kept out of "Aggregated", so that its request rate stays that of the requests.
 
-Locust's limits: one process uses one core, which all its users share, and a token costs it 20 to 40 µs of
-CPU. So one process follows some 20,000 tokens/s; beyond that its own waiting shows in TTFT and ITL, and it
-has to be spread (`--processes -1`: one per core). It rounds to whole ms below 100 ms, to two digits above.
-This file is for behaviour under a mixed load; what a gateway adds to a token,
-`python -m loadtests.bench` measures.
+Locust's limits: one process uses one core, which all its users share (figures in loadtests/SIZING.md).
+Beyond that its own waiting shows in TTFT and ITL, and it has to be spread (`--processes -1`: one per core).
+Its tables round to whole ms below 100 ms, to two digits above; the report does not. This file is for
+behaviour under a mixed load; what a gateway adds to a token, `python -m loadtests.bench` measures.
 """
 
+import logging
 import os
 import random
 import sys
 import time
+from argparse import ArgumentParser
+from typing import Any, ClassVar
 
-from locust import FastHttpUser, between, task
+from locust import FastHttpUser, LoadTestShape, between, events, task
 from locust.contrib.fasthttp import ResponseContextManager
+from locust.env import Environment
 from locust.exception import StopUser
+from locust.html import get_html_report
+from locust.runners import LocalRunner, Runner, WorkerRunner
+from locust.web import WebUI
 
-from loadtests.llm.prompts import prompt
-from loadtests.llm.settings import SettingError, Settings, from_environment
+from loadtests.llm.fleet import FleetError
+from loadtests.llm.problems import refusal
+from loadtests.llm.profiles import Kind, ProfileError
+from loadtests.llm.prompts import prompt, shared_prefix
+from loadtests.llm.settings import SettingError, from_environment
 from loadtests.llm.stream import StreamedAnswer, read_stream
+from loadtests.load import Load
+from loadtests.report import folder
 
 try:
-    SETTINGS: Settings = from_environment(os.environ)
-except SettingError as error:
+    LOAD = Load(from_environment(os.environ))
+except (SettingError, ProfileError) as error:
     sys.exit(f"locustfile: {error}")
 
-Message = dict[str, str]
-CHAT = "/v1/chat/completions"
+FINISH_S = 30.0
+"""How long a user who has to go may still listen to an answer: hanging up would be another kind of load."""
+log = logging.getLogger("locustfile")
 
 
 class LlmUser(FastHttpUser):
-    """A client that learns the models first, as clients do, and then chats."""
+    """A client that may ask for the models of its kind."""
 
     abstract = True
-    host = SETTINGS.host
-    wait_time = between(SETTINGS.think_min_s, SETTINGS.think_max_s)
+    host = LOAD.settings.host
     network_timeout = 600.0
-    default_headers = {"Authorization": f"Bearer {SETTINGS.api_key}"} if SETTINGS.api_key else {}
+    default_headers = {"Authorization": f"Bearer {LOAD.settings.api_key}"} if LOAD.settings.api_key else {}
+    kind: ClassVar[Kind]
 
     def on_start(self) -> None:
         self.rng = random.Random()
-        self.models: list[str] = list(SETTINGS.models)
-        self.adapters: list[str] = []
-        with self.client.get("/v1/models", catch_response=True) as response:
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}")
-                return
-            listed = response.json()["data"]
-        self.adapters = [model["id"] for model in listed if model.get("parent")]
-        if not self.models:
-            known = (*self.adapters, *SETTINGS.embedding_models)
-            self.models = [model["id"] for model in listed if model["id"] not in known]
+        try:
+            self.models = LOAD.fleet(self.host).models(self.kind)
+        except FleetError as missing:  # in a worker of a distributed load: the master has looked before
+            log.error("%s", missing)  # noqa: TRY400  (the sentence says all)
+            raise StopUser from None
 
-    def chat(self, kind: str, model: str, messages: list[Message], leave_after: int | None = None) -> str:
-        """One streamed chat; returns what was said."""
+    def text(self) -> str:
+        return prompt(self.rng, self.rng.randint(*self.kind.prompt))
+
+
+class ChatUser(LlmUser):
+    """One turn of a conversation after the other; the first one may begin with what all users share."""
+
+    abstract = True
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.messages: list[dict[str, str]] = []
+        self.turn = 0
+
+    @task
+    def ask(self) -> None:
+        if self.turn == 0:
+            self.model = self.rng.choice(self.models)
+            shared = shared_prefix(self.kind.shared)
+            self.messages = [{"role": "system", "content": shared}] if shared else []
+        self.messages.append({"role": "user", "content": self.text()})
+        answer = self.chat()
+        self.messages.append({"role": "assistant", "content": answer.text})
+        heard_all = not answer.problem and not answer.left
+        self.turn = (self.turn + 1) % self.kind.turns if heard_all else 0
+
+    def chat(self) -> StreamedAnswer:
+        """One streamed answer, recorded."""
+        assert self.kind.answer is not None
         body = {
-            "messages": messages,
-            "model": model,
-            "max_tokens": self.rng.randint(SETTINGS.tokens_min, SETTINGS.tokens_max),
+            "messages": self.messages,
+            "model": self.model,
+            "max_tokens": self.rng.randint(*self.kind.answer),
+            "ignore_eos": True,  # vLLM's: what a model says to random words has no length to learn from
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        began = time.perf_counter()
-        with self.client.post(CHAT, name=kind, json=body, stream=True, catch_response=True) as response:
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}")
-                return ""
-            answer = self._read(response, began, leave_after)
-            response.request_meta["response_time"] = (time.perf_counter() - began) * 1000
+        began, began_at = time.perf_counter(), time.time()
+        with self.client.post(
+            "/v1/chat/completions", name=self.kind.name, json=body, stream=True, catch_response=True
+        ) as response:
+            answer = self._read(response, began)
+            took_s = time.perf_counter() - began
+            response.request_meta["response_time"] = took_s * 1000
             if answer.problem:
                 response.failure(answer.problem)
-        self._report(kind, answer)
-        return answer.text
+        LOAD.timeline.streamed(answer, began_at, began_at + took_s)
+        self._report(answer)
+        return answer
 
-    def _read(
-        self, response: ResponseContextManager, began: float, leave_after: int | None
-    ) -> StreamedAnswer:
+    def _read(self, response: ResponseContextManager, began: float) -> StreamedAnswer:
+        if problem := problem_of(response):
+            return StreamedAnswer(began, problem=problem)
         stream = response.stream
         try:
-            answer = read_stream(lambda: stream.readline(b"\n\n"), time.perf_counter, began, leave_after)
+            answer = read_stream(lambda: stream.readline(b"\n\n"), time.perf_counter, began, self.kind.leaves)
         except (OSError, ValueError, RuntimeError) as broken:
             # geventhttpclient's parse errors are RuntimeErrors, its broken connections OSErrors
             answer = StreamedAnswer(began, problem=f"broken stream: {broken}")
@@ -99,91 +135,133 @@ class LlmUser(FastHttpUser):
             stream.release()  # in the middle of a body this closes the connection
         return answer
 
-    def _report(self, kind: str, answer: StreamedAnswer) -> None:
+    def _report(self, answer: StreamedAnswer) -> None:
         """Straight into the entries: through Locust's request event they would count as requests."""
-        stats = self.environment.stats
+        stats, name = self.environment.stats, self.kind.name
         ttft_s, pace = answer.ttft_s(), answer.tokens_per_s()
         if ttft_s is not None:
-            stats.get(kind, "TTFT").log(ttft_s * 1000, 0)
+            stats.get(name, "TTFT").log(ttft_s * 1000, 0)
         for gap_s in answer.gaps_s:
-            stats.get(kind, "ITL").log(gap_s * 1000, 0)
+            stats.get(name, "ITL").log(gap_s * 1000, 0)
         if pace is not None:
-            stats.get(kind, "tokens/s").log(pace, 0)
-
-
-class ChatUser(LlmUser):
-    """Conversations whose history grows turn by turn."""
-
-    weight = SETTINGS.chat_weight
-
-    @task
-    def converse(self) -> None:
-        if not self.models:
-            raise StopUser
-        model = self.rng.choice(self.models)
-        messages: list[Message] = []
-        for _ in range(SETTINGS.turns):
-            messages.append({"role": "user", "content": prompt(self.rng, SETTINGS.prompt_bytes)})
-            said = self.chat("chat", model, messages)
-            if not said:
-                return
-            messages.append({"role": "assistant", "content": said})
-            self.wait()  # type: ignore[no-untyped-call]  # Locust has no type for it
-
-
-class LongPromptUser(LlmUser):
-    """A document in the prompt, a short answer."""
-
-    weight = SETTINGS.long_prompt_weight
-
-    @task
-    def summarise(self) -> None:
-        if not self.models:
-            raise StopUser
-        content = prompt(self.rng, SETTINGS.long_prompt_bytes)
-        self.chat("long prompt", self.rng.choice(self.models), [{"role": "user", "content": content}])
-
-
-class AdapterUser(LlmUser):
-    """Any of the LoRA adapters that are listed."""
-
-    weight = SETTINGS.adapter_weight
-
-    @task
-    def ask(self) -> None:
-        if not self.adapters:
-            raise StopUser
-        content = prompt(self.rng, SETTINGS.prompt_bytes)
-        self.chat("adapter", self.rng.choice(self.adapters), [{"role": "user", "content": content}])
-
-
-class ImpatientUser(LlmUser):
-    """Hangs up after a few tokens: somebody must tell the replica to stop generating."""
-
-    weight = SETTINGS.impatient_weight
-
-    @task
-    def ask_and_leave(self) -> None:
-        if not self.models:
-            raise StopUser
-        messages = [{"role": "user", "content": prompt(self.rng, SETTINGS.prompt_bytes)}]
-        patience = self.rng.randint(1, max(1, SETTINGS.tokens_min // 2))
-        self.chat("hang up", self.rng.choice(self.models), messages, leave_after=patience)
+            stats.get(name, "tokens/s").log(pace, 0)
 
 
 class EmbeddingUser(LlmUser):
     """Batches of texts to embed."""
 
-    weight = SETTINGS.embedding_weight if SETTINGS.embedding_models else 0
+    abstract = True
 
     @task
     def embed(self) -> None:
-        texts = [prompt(self.rng, SETTINGS.prompt_bytes) for _ in range(SETTINGS.embedding_batch)]
-        body = {"model": self.rng.choice(SETTINGS.embedding_models), "input": texts}
+        texts = [self.text() for _ in range(self.kind.texts)]
+        body = {"model": self.rng.choice(self.models), "input": texts}
+        began, began_at = time.perf_counter(), time.time()
         with self.client.post(
-            "/v1/embeddings", name="embeddings", json=body, catch_response=True
+            "/v1/embeddings", name=self.kind.name, json=body, catch_response=True
         ) as response:
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}")
-            elif len(response.json()["data"]) != len(texts):
-                response.failure("a text without its embedding")
+            took_s = time.perf_counter() - began
+            problem = problem_of(response)
+            answer: dict[str, Any] = {} if problem else response.json()
+            if not problem and len(answer["data"]) != len(texts):
+                problem = "a text without its embedding"
+            if problem:
+                response.failure(problem)
+        tokens = answer.get("usage", {}).get("prompt_tokens", 0)
+        LOAD.timeline.answered(began_at, began_at + took_s, tokens, failed=bool(problem))
+
+
+def problem_of(response: ResponseContextManager) -> str:
+    """Why there is no answer; "" if there is one."""
+    status = response.status_code
+    body = response.content if status not in {0, 200} else None  # of a stream it would be all of it
+    return refusal(status, response.request_meta["exception"], body)
+
+
+def user_class(kind: Kind) -> type[LlmUser]:
+    base = EmbeddingUser if kind.model == "embedding" else ChatUser
+    name = "".join(word.capitalize() for word in kind.name.split()) + "User"
+    own = {"kind": kind, "weight": kind.share, "wait_time": between(*kind.think_s), "abstract": False}
+    return type(name, (base,), own)
+
+
+# Locust finds classes by their names in this module.
+globals().update({each.__name__: each for each in map(user_class, LOAD.profile.mix)})
+
+
+class Arrival(LoadTestShape):
+    """As many users as the plan says; Locust asks once a second."""
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        assert self.runner is not None
+        environment = self.runner.environment
+        options = environment.parsed_options
+        assert options is not None
+        try:
+            plan = LOAD.plan or LOAD.begin(host_of(environment), options.num_users, options.run_time)
+        except FleetError as missing:
+            log.error("%s", missing)  # noqa: TRY400  (the sentence says all)
+            if environment.web_ui is None:
+                environment.process_exit_code = 1
+            return None
+        LOAD.note_cpu()
+        if environment.web_ui is None:
+            options.run_time = None  # else Locust would count it once more from the end of this
+        phase = plan.at(self.get_run_time())
+        return (phase.users, plan.change_per_s(phase)) if phase else None
+
+
+def host_of(environment: Environment) -> str:
+    return environment.host or LOAD.settings.host
+
+
+@events.init_command_line_parser.add_listener
+def profile_as_default(parser: ArgumentParser) -> None:
+    seconds = int(LOAD.profile.seconds)
+    parser.set_defaults(host=LOAD.settings.host, num_users=LOAD.profile.users, run_time=seconds)
+
+
+@events.init.add_listener
+def prepare(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: Any) -> None:
+    environment.stop_timeout = environment.stop_timeout or FINISH_S
+    if isinstance(runner, WorkerRunner):
+        environment.events.report_to_master.add_listener(send_seen)
+        environment.events.test_start.add_listener(forget)
+        return
+    environment.events.worker_report.add_listener(receive_seen)
+    environment.events.test_stop.add_listener(report)
+    if web_ui is None and isinstance(runner, LocalRunner):
+        # a master that ended here would leave its workers waiting for it
+        try:
+            LOAD.fleet(host_of(environment))
+        except FleetError as missing:
+            sys.exit(f"locustfile: {missing}")
+
+
+def forget(**_: Any) -> None:
+    LOAD.forget()
+
+
+def send_seen(data: dict[str, Any], **_: Any) -> None:
+    LOAD.note_cpu()
+    data["seen"] = LOAD.timeline.drain()
+
+
+def receive_seen(data: dict[str, Any], **_: Any) -> None:
+    LOAD.timeline.merge(data["seen"])
+
+
+def report(environment: Environment, **_: Any) -> None:
+    """Write the report and tell where it is: in a headless run at the very end, else at once."""
+    failed = environment.stats.errors.values()
+    run = LOAD.end([(each.occurrences, f"{each.name}: {each.error}") for each in failed])
+    if run is None:
+        log.warning("Nothing was measured, so there is no report.")
+        return
+    path = folder.write(run, LOAD.settings.reports, get_html_report(environment, show_download_link=False))
+    if environment.web_ui is None:
+        environment.events.quit.add_listener(lambda **_: folder.tell(run, path))
+    else:
+        folder.tell(run, path)

@@ -1,19 +1,20 @@
-"""Prompts: words that tokenise like words, a topic so that no two are equal."""
+"""Prompts of so many words, each about a token, with nothing in common but what is meant to be shared."""
 
 import random
 
 TEXT = """\
-the gateway keeps a stream alive while one replica restarts and another takes over so nobody waits longer than
-a moment for the next token of an answer about rivers bread engines maps or the weather tomorrow"""
+the quiet river carries a small letter near our village and every morning the patient teacher opens
+one bright window above the garden while this clever machine answers your question slowly because
+that distant bridge keeps the hidden road through the winter forest and a gentle sailor often
+remembers the golden lantern"""
 WORDS = TEXT.split()
 
 
-def prompt(rng: random.Random, size_bytes: int) -> str:
-    """About `size_bytes` of text."""
-    words = [f"Question {rng.getrandbits(32):08x}:"]
-    size = len(words[0])
-    while size < size_bytes:
-        word = rng.choice(WORDS)
-        words.append(word)
-        size += len(word) + 1
-    return " ".join(words)
+def prompt(rng: random.Random, words: int) -> str:
+    """So many words; the first ones differ too, so that no engine has the beginning in its cache."""
+    return " ".join(rng.choices(WORDS, k=words))
+
+
+def shared_prefix(words: int) -> str:
+    """The same text for everybody who asks for so many words."""
+    return prompt(random.Random(words), words)

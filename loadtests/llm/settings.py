@@ -1,7 +1,10 @@
-"""Every knob of the load, from environment variables named LOADTEST_…, with their defaults. Pure."""
+"""What a load is to do here, from environment variables named LOADTEST_…. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
+
+from loadtests.llm.profiles import DEFAULT_FILE
 
 PREFIX = "LOADTEST_"
 
@@ -12,40 +15,21 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Weights are shares of users (0: none); durations in seconds; lengths in tokens or bytes as named."""
+    """Each field is the variable LOADTEST_ with its name in capitals."""
 
+    profile: str = "chat"
+    """A profile's name in `profiles`."""
+    arrival: str = ""
+    """Instead of the profile's own."""
+    target_s: float = 0.0
+    """Instead of the profile's own, in seconds."""
     host: str = "http://127.0.0.1:8000"
     api_key: str = ""
     models: tuple[str, ...] = ()
-    """Generating base models; empty: those that /v1/models lists, less the embedding models."""
-    embedding_models: tuple[str, ...] = ()
-
-    chat_weight: int = 6
-    long_prompt_weight: int = 1
-    adapter_weight: int = 2
-    impatient_weight: int = 1
-    embedding_weight: int = 1
-    """Counts only if there are embedding models."""
-
-    think_min_s: float = 0.5
-    think_max_s: float = 2.0
-    """Pause of a user between two requests: users and pause together make the rate."""
-
-    tokens_min: int = 16
-    tokens_max: int = 128
-    turns: int = 4
-    """Turns of a conversation before a user begins a new one."""
-    prompt_bytes: int = 400
-    long_prompt_bytes: int = 20_000
-    embedding_batch: int = 8
-
-    def __post_init__(self) -> None:
-        """Check what only makes sense together."""
-        for low, high in (("think_min_s", "think_max_s"), ("tokens_min", "tokens_max")):
-            if getattr(self, low) > getattr(self, high):
-                raise SettingError(f"{_variable(low)} is above {_variable(high)}")
-        if self.tokens_min < 1:
-            raise SettingError(f"{_variable('tokens_min')} has to be at least 1")
+    """Only these of the listed names, whether base model, adapter or embedding model; empty: all."""
+    profiles: Path = DEFAULT_FILE
+    reports: Path = Path(".cache/load")
+    """Where each run gets a folder for its report."""
 
 
 def _variable(name: str) -> str:
@@ -55,27 +39,29 @@ def _variable(name: str) -> str:
 def _read(name: str, text: str, default: object) -> object:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, Path):
+        return Path(text).expanduser()
     if isinstance(default, str):
         return text
     try:
-        value = int(text) if isinstance(default, int) else float(text)
+        value = float(text)
     except ValueError:
-        raise SettingError(f"{_variable(name)}={text} is not a number") from None
-    if value < 0:
-        raise SettingError(f"{_variable(name)}={text} is negative")
+        raise SettingError(f"{_variable(name)}={text} is not a number.") from None
+    if not 0 < value < float("inf"):
+        raise SettingError(f"{_variable(name)}={text} is not a time above 0.")
     return value
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
-    """Read the settings.
+    """Read the settings; an empty variable counts as none.
 
     Raises:
-        SettingError: a value that is no number, a negative one, or a name that no setting has.
+        SettingError: a value that is no number, or a name that no setting has.
     """
     names = {_variable(field.name): field for field in fields(Settings)}
-    given = {key: text for key, text in environ.items() if key.startswith(PREFIX)}
+    given = {key: text for key, text in environ.items() if key.startswith(PREFIX) and text}
     if unknown := sorted(given.keys() - names.keys()):
-        raise SettingError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(names))}")
+        raise SettingError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(names))}.")
     values = {
         names[key].name: _read(names[key].name, text, names[key].default) for key, text in given.items()
     }

@@ -21,6 +21,8 @@ class StreamedAnswer:
     text: str = ""
     tokens: int = 0
     """As the server's usage says; without it, the events with text."""
+    prompt_tokens: int = 0
+    """As the server's usage says."""
     left: bool = False
     problem: str = ""
 
@@ -68,6 +70,7 @@ def read_stream(
             return answer
         if content.get("usage"):
             usage = content["usage"]["completion_tokens"]
+            answer.prompt_tokens = content["usage"].get("prompt_tokens", 0)
         for choice in content["choices"]:
             if text := choice["delta"].get("content"):
                 answer.hear(text, now)
