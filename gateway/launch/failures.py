@@ -133,9 +133,39 @@ _WORDINGS: tuple[tuple[str, FailureKind, _Say], ...] = (
         _always("its port is in use by another process: choose another port, or none"),
     ),
     (
-        r"vllm: error: unrecognized arguments: ([^\n]+)",
+        r"vllm(?: serve)?: error: unrecognized arguments: ([^\n]+)",
         FailureKind.SETTINGS,
         lambda m: f"this version of vLLM does not know {m[1].strip()}: correct `args`",
+    ),
+    (
+        r"vllm(?: serve)?: error: argument ([^:\n]+): ([^\n]+)",
+        FailureKind.SETTINGS,
+        lambda m: f"vLLM does not accept its {m[1]}: {m[2].strip()}",
+    ),
+    (
+        r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver",
+        FailureKind.SETTINGS,
+        _always("vLLM finds no GPU here: check `gpus`, CUDA_VISIBLE_DEVICES and the driver"),
+    ),
+    (
+        r"`trust_remote_code=True`",
+        FailureKind.SETTINGS,
+        _always("the model brings code of its own: if you trust it, add --trust-remote-code to `args`"),
+    ),
+    (
+        r"Cannot find any model weights",
+        FailureKind.SETTINGS,
+        _always("the model's folder has no weights: download them first"),
+    ),
+    (
+        r"[Ee]rror while deserializing header|SafetensorError",
+        FailureKind.SETTINGS,
+        _always("the model's weights are incomplete or damaged: download them again"),
+    ),
+    (
+        r"Transformers does not recognize this architecture",
+        FailureKind.SETTINGS,
+        _always("this vLLM's transformers does not know the model: a newer one may"),
     ),
     (
         r"Model architectures \[?'?(\w+).{0,80}?are not supported",

@@ -68,6 +68,7 @@ def requests_of(
     Raises:
         PlanningError: nothing is to be launched, or a model's files are missing or not modelled.
     """
+    check_launches(config)
     requests: list[InstanceRequest] = []
     said = parse_version(config.vllm_version or "")
     installed = said or installed_version(config.vllm_command, environ)
@@ -79,9 +80,17 @@ def requests_of(
             requests.extend(from_config(name, model.launch, model.served_name, environ, version))
         except (CheckpointError, UnmodelledError) as error:
             raise PlanningError(f"{name}: {error}") from None
-    if not requests:
-        raise PlanningError("no model has a `launch` section, so there is nothing to plan")
     return tuple(requests)
+
+
+def check_launches(config: Config) -> None:
+    """Refuse a configuration that launches nothing, before anybody looks for devices.
+
+    Raises:
+        PlanningError: no model has a `launch` section.
+    """
+    if all(model.launch is None for model in config.models.values()):
+        raise PlanningError("no model has a `launch` section, so there is nothing to plan")
 
 
 def from_config(
@@ -99,7 +108,7 @@ def from_config(
     """
     files = read_model_files(launch.model, environ)
     model = read_model(files.config)
-    adapters = {adapter: str(find_model(path, environ)) for adapter, path in launch.adapters.items()}
+    adapters = {adapter: _find_adapter(adapter, path, environ) for adapter, path in launch.adapters.items()}
     for replica in range(launch.replicas):
         yield InstanceRequest(
             name=name,
@@ -131,6 +140,13 @@ def from_config(
             version=version,
             served_name=served_name,
         )
+
+
+def _find_adapter(name: str, path: str, environ: Mapping[str, str]) -> str:
+    try:
+        return str(find_model(path, environ))
+    except CheckpointError as error:
+        raise CheckpointError(f"adapter {name}: {error}") from None
 
 
 def _largest_rank(adapters: Mapping[str, str], environ: Mapping[str, str]) -> int | None:

@@ -15,7 +15,7 @@ from gateway.launch.document import failure_document, plan_document
 from gateway.launch.inventory import InventoryError, Nvml
 from gateway.launch.memory.terms import Origin
 from gateway.launch.plan import NoFitError, Plan
-from gateway.launch.planning import PlanningError, devices_of, plan_config
+from gateway.launch.planning import PlanningError, check_launches, devices_of, plan_config
 from gateway.launch.report import print_failure, print_plan
 from gateway.terminal.asking import WIDTH_WITHOUT_TERMINAL
 from gateway.terminal.failures import RUNTIME, BadConfiguration, Failure, configuration_errors
@@ -60,6 +60,7 @@ def planned(config: Config, path: Path, calibration: Calibration) -> Plan:
         NoFitError: it does not fit.
     """
     try:
+        check_launches(config)
         return plan_config(config, devices_of(config, Nvml(), os.environ), calibration, os.environ)
     except PlanningError as error:
         raise BadConfiguration(f"{path}: {error}") from None

@@ -299,6 +299,13 @@ async def test_a_plan_that_does_not_fit_says_what_would_help(servers: Launches) 
     assert set(document) == {"error", "suggestions"}
 
 
+async def test_a_plan_of_nothing_says_so_whatever_the_machine_has(servers: Launches) -> None:
+    config = write_config(servers, {"chat": {"replicas": ["http://127.0.0.1:9"]}}, gpus=None)
+    done = await command("plan", "-c", config)
+    assert (done.status, done.out) == (2, "")
+    assert "no model has a `launch` section" in done.err
+
+
 async def test_a_plan_without_a_gpu_asks_for_a_description(servers: Launches) -> None:
     config = write_config(servers, {"chat": {"launch": {}}}, gpus=None)
     done = await command("plan", "-c", config)

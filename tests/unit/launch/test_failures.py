@@ -72,6 +72,28 @@ HOST = (
         ("OSError: [Errno 98] Address already in use", FailureKind.BUSY, "port"),
         ("vllm: error: unrecognized arguments: --foo 3", FailureKind.SETTINGS, "does not know --foo 3"),
         (
+            "vllm serve: error: argument --dtype: invalid choice: 'foo' (choose from 'auto')",
+            FailureKind.SETTINGS,
+            "does not accept its --dtype: invalid choice: 'foo'",
+        ),
+        ("RuntimeError: No CUDA GPUs are available", FailureKind.SETTINGS, "finds no GPU here"),
+        (
+            "ValueError: Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+            FailureKind.SETTINGS,
+            "add --trust-remote-code",
+        ),
+        ("RuntimeError: Cannot find any model weights with `/m`", FailureKind.SETTINGS, "has no weights"),
+        (
+            "safetensors_rust.SafetensorError: Error while deserializing header: incomplete",
+            FailureKind.SETTINGS,
+            "download them again",
+        ),
+        (
+            "has model type `x` but Transformers does not recognize this architecture. This",
+            FailureKind.SETTINGS,
+            "a newer one may",
+        ),
+        (
             HOST,
             FailureKind.OCCUPIED,
             "the KV cache needs 4.0 GiB",

@@ -134,3 +134,9 @@ def test_a_sentence_transformers_folder_is_for_embeddings(folder: Path) -> None:
 def test_another_module_list_says_nothing(folder: Path, content: str) -> None:
     (folder / "modules.json").write_text(content)
     assert not read_model_files(str(folder), {}).pools
+
+
+def test_an_adapter_that_is_not_there_is_named(folder: Path) -> None:
+    config = _config(f"models: {{m: {{launch: {{model: {folder}, adapters: {{sql: /nowhere}}}}}}}}")
+    with pytest.raises(PlanningError, match="m: adapter sql: /nowhere: there is no such folder"):
+        requests_of(config, {}, Calibration())
