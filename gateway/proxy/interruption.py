@@ -55,6 +55,7 @@ def interruption(job: Job, relay: Relay, ended: Ended) -> Again | None:
         job.pool.meter.resumed("off")
         break_off(job, ended.detail, event)
         return None
+    tape.settle()
     path, body = job.route.path, job.asked_body
     rest = closing_events(body, tape) if tape.finished else continuation(path, body, tape)
     if isinstance(rest, str):

@@ -11,19 +11,32 @@ from functools import partial
 Write = Callable[[bytes], None]
 
 
-class Outbox:
-    """What waits to be written, in order; transports that close meanwhile are passed over."""
+_ALONE = 16
 
-    __slots__ = ("_waiting",)
+
+class Outbox:
+    """What waits to be written, in order; transports that close meanwhile are passed over.
+
+    A write that was alone in its turn has waited for nothing, at 2 to 3 µs a time: the next few after one
+    leave at once.
+    """
+
+    __slots__ = ("_at_once", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self._at_once = 0
 
     def writer(self, transport: asyncio.WriteTransport) -> Write:
         """A way to write to it by the end of this turn."""
         return partial(self._post, transport)
 
     def _post(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        if self._at_once:
+            self._at_once -= 1
+            if not transport.is_closing():
+                transport.write(data)
+            return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.append((transport, data))
@@ -31,6 +44,8 @@ class Outbox:
     def flush(self) -> None:
         """Write it all now: before a transport is closed, for one."""
         waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1:
+            self._at_once = _ALONE
         for transport, data in waiting:
             if not transport.is_closing():
                 transport.write(data)

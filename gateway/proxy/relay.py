@@ -213,7 +213,8 @@ class Relay:
             self._answer.finish(data)
             self._end(COMPLETE)
 
-    def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
+    # All in one: what is a method of its own is paid for with every token.
+    def _events(self, data: bytes, complete: bool) -> None:  # noqa: C901, FBT001
         self.last_progress = now = time.monotonic()
         if self._carry or not data.endswith(b"\n\n"):
             # Half an event at the end of a stream that has an end marker is what was cut off.
@@ -227,38 +228,32 @@ class Relay:
             elif ROLE_EVENT not in data:
                 # vLLM sends the role together with the first token: no time passes between those two.
                 self._last_event = now
-            if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
+            try:
+                if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
+                    return
+                self.last_data = data
+                self._done = data.endswith(self._ends)
+                if self._tape is not None:
+                    data = self._tape.edit(data)
+                    if self._tape.useless:
+                        self._tape = None
+            except NotAContinuation:
+                self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
                 return
-            self.last_data = data
-            self._done = data.endswith(self._ends)
-            if self._tape is not None:
-                data = self._edited(data)
             self._shown_before, self._shown = self._shown, data
             if data and not complete:
                 self._answer.write(data)
         if complete:
             self._finish_stream(data)
 
-    def _edited(self, data: bytes) -> bytes:
-        """What the client is to see of the events, while the tape remembers the rest."""
-        assert self._tape is not None
-        try:
-            edited = self._tape.edit(data)
-        except NotAContinuation:
-            self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
-            return b""
-        if self._tape.useless:
-            self._tape = None
-        return edited
-
     def _stop_at_failure(self, data: bytes) -> bool:
-        """Pass on what came before the engine gave up, if it did."""
+        """Pass on what came before the engine gave up, if it did. Raises `NotAContinuation`."""
         failed = engine_failure(data)
         if failed is None:
             return False
         before = data[: failed.start]
         if before and self._tape is not None:
-            before = self._edited(before)
+            before = self._tape.edit(before)
         if before:
             self._answer.write(before)
         self.error_event = failed.event

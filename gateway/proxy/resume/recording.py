@@ -150,6 +150,10 @@ class Recording(ABC):
     def _record(self, data: bytes) -> bytes: ...
 
     @abstractmethod
+    def settle(self) -> None:
+        """Count what was recorded in passing. To be called before anything is asked."""
+
+    @abstractmethod
     def _forget(self) -> None: ...
 
     @abstractmethod

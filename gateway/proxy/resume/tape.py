@@ -30,6 +30,8 @@ _ANY_IDS = re.compile(rb'"(prompt_)?token_ids":\[([0-9,]*)\]')
 _CHAT_TEXT = b'"delta":{"content":"'
 _CHAT_END = b'"},"logprobs":null,"finish_reason":null,"'
 _COMPLETION_END = b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"'
+_LINE_FEEDS = 2  # of one event
+_PLAIN_BYTES = 512
 _ODD_ENDS = b'"\xbd'  # of an empty text or a quoted one, and of U+FFFD
 _NO_IDS = b'"token_ids":null'
 # vLLM's parsers hold text back, and an event without content is sent only where ids were asked for.
@@ -45,7 +47,10 @@ class Tape(Recording):
     tokens: the last of them may have begun a character that is not in its text yet.
     """
 
-    __slots__ = ("_begun", "_last_merged", "_safe_end", "_shown", "merged", "prompt", "tokens", "withheld")
+    __slots__ = (
+        *("_begun", "_last_merged", "_plain", "_safe_end", "_shown", "_simple"),
+        *("merged", "prompt", "tokens", "withheld"),
+    )
 
     def __init__(self, limit_bytes: int, account: Account, *, client_asked_for_ids: bool) -> None:
         super().__init__(limit_bytes, account)
@@ -57,9 +62,48 @@ class Tape(Recording):
         self.merged = False
         self.withheld = False
         self._begun = False
+        # Ids of plain events that are not counted yet, each event's ended by a semicolon.
+        self._plain = bytearray()
+        self._simple = False
+
+    def edit(self, data: bytes) -> bytes:
+        """Record whole events, and return what the client is to see of them.
+
+        Raises `NotAContinuation` when a second replica started over.
+        """
+        if self._simple and data.count(b"\n") == _LINE_FEEDS:
+            at = data.find(_IDS)
+            end = data.find(b"]", at)
+            if end > at + _IDS_BYTES and _is_plain(data, at):
+                # Nearly every event of nearly every stream: all there is to do at once is in these lines.
+                self._plain += data[at + _IDS_BYTES : end] + b";"
+                if len(self._plain) > _PLAIN_BYTES:
+                    self.settle()
+                return data[:at] + _NULL + data[end + 1 :]
+        self.settle()
+        edited = super().edit(data)
+        self._simple = self.asked > 0 and not self._shown and self.rejoin is None
+        return edited
+
+    def settle(self) -> None:
+        """Count what was recorded in passing. To be called before anything is asked."""
+        if not self._plain:
+            return
+        ids = bytes(self._plain[:-1])
+        self._plain.clear()
+        self.merged = self._last_merged = b"," in ids.rpartition(b";")[2]
+        self._append(ids.replace(b";", b","))
+        self.stuck = self.reasoning = False
+        self.safe, self._safe_end = self.seen, len(self.tokens)
+
+    def _append(self, ids: bytes) -> None:
+        self.seen += ids.count(b",") + 1
+        if self._keep(len(ids) + 1):
+            self.tokens += b"," + ids if self.tokens else ids
 
     def refusal(self) -> Refusal | None:
         """Why this stream can't be continued, whatever was asked; None when it can."""
+        self.settle()
         if self.overflown:
             return "buffer_full"
         if not self.prompt or not self.prefix or self.withheld:
@@ -82,10 +126,12 @@ class Tape(Recording):
         document.pop("truncate_prompt_tokens", None)  # the ids are what it left
         offset = text_length(self.safe_event) if self.safe_event else 0
         self.rejoin = Rejoin(self.prefix, prompt, self.safe, offset)
+        self._simple = False
         return None
 
     def last_ids(self, count: int) -> list[bytes]:
         """The last ids before the safe point, of the answer only."""
+        self.settle()
         return bytes(self.tokens[: self._safe_end]).split(b",")[-count:]
 
     def take_back(self, ids: list[bytes]) -> None:
@@ -120,17 +166,6 @@ class Tape(Recording):
         end = event.find(b"]", at)
         if end < 0:
             return event  # a piece of an event that is too long to be held
-        if self.asked and end > at + _IDS_BYTES and _is_plain(event, at):
-            ids = event[at + _IDS_BYTES : end]
-            self.seen += ids.count(b",") + 1
-            self._room -= len(ids) + 1
-            if self._room >= 0 or self._grow():
-                self.tokens += b"," + ids if self.tokens else ids
-            self.stuck = self.reasoning = False
-            self.merged = self._last_merged = b"," in ids
-            self.safe = self.seen
-            self._safe_end = len(self.tokens)
-            return event if self._shown else event[:at] + _NULL + event[end + 1 :]
         return self._odd_event(event)
 
     def _odd_event(self, event: bytes) -> bytes:
@@ -174,11 +209,8 @@ class Tape(Recording):
 
     def _take(self, ids: bytes) -> None:
         if ids:
-            count = ids.count(b",") + 1
-            self._last_merged = count > 1
-            self.seen += count
-            if self._keep(len(ids) + 1):
-                self.tokens += b"," + ids if self.tokens else ids
+            self._last_merged = b"," in ids
+            self._append(ids)
 
 
 def _is_plain(event: bytes, at: int) -> bool:

@@ -38,6 +38,9 @@ class TextTape(Recording):
         super().__init__(limit_bytes, account)
         self.text = bytearray()
 
+    def settle(self) -> None:
+        """Everything is counted as it comes."""
+
     def refusal(self) -> Refusal | None:
         """Why this stream can't be continued, whatever was asked; None when it can."""
         if self.overflown:

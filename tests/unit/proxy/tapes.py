@@ -9,7 +9,9 @@ from tests.unit.proxy.simulated_events import CHAT, events_of_stream
 def played(tape: Recording, body: bytes, path: str = CHAT, upto: int | None = None) -> list[bytes]:
     """The tape after so many events of the answer, each in a read of its own; what the client saw of them."""
     asked = with_token_ids(body) if isinstance(tape, Tape) else body
-    return [tape.edit(event) for event in events_of_stream(path, asked)[:upto]]
+    seen = [tape.edit(event) for event in events_of_stream(path, asked)[:upto]]
+    tape.settle()
+    return seen
 
 
 def exact(limit: int = 1 << 20, *, shown: bool = False) -> Tape:

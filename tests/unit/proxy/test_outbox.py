@@ -33,8 +33,26 @@ async def test_writes_of_one_turn_leave_in_order_at_its_end() -> None:
     await asyncio.sleep(0)
     assert (one.written, other.written) == (b"ac", b"b")
     to_one(b"d")
+    assert one.written == b"ac"
     await asyncio.sleep(0)
     assert one.written == b"acd"
+
+
+async def test_after_a_write_that_was_alone_the_next_few_leave_at_once_and_then_one_waits_again() -> None:
+    outbox, transport = Outbox(), Line()
+    write = outbox.writer(transport)
+    write(b"0")
+    await asyncio.sleep(0)
+    at_once = 0
+    while len(transport.written) == at_once + 1:
+        at_once += 1
+        write(b".")
+    assert at_once > 1
+    write(b"1")
+    await asyncio.sleep(0)
+    assert transport.written.endswith(b"..1")
+    write(b"2")
+    assert not transport.written.endswith(b"2")  # two had waited together
 
 
 async def test_what_waits_can_be_written_at_once_and_is_not_written_again() -> None:

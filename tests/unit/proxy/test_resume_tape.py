@@ -94,6 +94,7 @@ def test_half_a_character_among_the_logprobs_is_no_hindrance() -> None:
     tape.edit(ROLE)
     said = b'"logprobs":{"content":[{"token":"\xef\xbf\xbd","top_logprobs":[]}]}'
     tape.edit(delta(b'"content":"a"', b"3").replace(b'"logprobs":null', said))
+    tape.settle()
     assert tape.safe == 1
     assert not tape.stuck
 
@@ -128,6 +129,7 @@ def test_tokens_that_have_no_text_yet_can_be_taken_back_one_by_one() -> None:
     tape = exact()
     for event in (ROLE, delta(b'"content":"a"', b"3"), delta(b'"content":"b"', b"44,555,6")):
         tape.edit(event)
+    tape.settle()
     assert tape.merged
     assert tape.last_ids(2) == [b"555", b"6"]
     tape.take_back([b"555", b"6"])
@@ -197,6 +199,7 @@ def test_the_short_way_past_plain_events_ends_where_the_long_one_does(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tape_module, "_is_plain", lambda *_: False)
         assert [long.edit(event) for event in events] == seen
+    short.settle()
     for name in ("safe", "seen", "stuck", "merged", "reasoning", "tokens", "_safe_end"):
         assert getattr(short, name) == getattr(long, name), name
 

@@ -35,6 +35,7 @@ def tape(*reads: bytes, asked: bool = False) -> Tape:
     made = Tape(1 << 20, lambda _: True, client_asked_for_ids=asked)
     for data in reads:
         made.edit(data)
+    made.settle()
     return made
 
 

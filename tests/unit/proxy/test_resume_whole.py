@@ -67,7 +67,9 @@ def in_reads(data: st.DataObject, events: list[bytes]) -> list[bytes]:
 
 
 def relay(tape: Recording, reads: list[bytes]) -> list[bytes]:
-    return split(b"".join([tape.edit(read) for read in reads]))
+    seen = split(b"".join([tape.edit(read) for read in reads]))
+    tape.settle()
+    return seen
 
 
 @settings(deadline=None)
