@@ -36,10 +36,13 @@ def slot_rank(rank: int) -> int:
 
 
 def lora_bytes(model: Model, slots: LoraSlots, tp: int, dtype_bytes: int = 2) -> int:
-    """Bytes of all slots on one of `tp` ranks."""
+    """Bytes of all slots on one of `tp` ranks.
+
+    Embeddings and LM head have slots too, whole on every rank; not in all families, which then need less.
+    """
     widths = sum(count for layer in model.layers for count in _layer_widths(layer, model.hidden, tp))
-    head = model.hidden + ceil_div(model.vocab, tp)
-    return slots.max_loras * slots.rank * (widths + head) * dtype_bytes
+    vocabulary = 2 * (model.hidden + model.vocab)
+    return slots.max_loras * slots.rank * (widths + vocabulary) * dtype_bytes
 
 
 def _layer_widths(layer: Layer, hidden: int, tp: int) -> Iterator[int]:

@@ -193,9 +193,11 @@ def test_header_entries_that_are_no_tensors_are_skipped() -> None:
 def test_lora_slots_of_llama_8b_take_80_mib_each_without_the_vocabulary() -> None:
     model = read_model(model_configs()["meta-llama/Llama-3.1-8B-Instruct"])
     one = lora_bytes(model, LoraSlots(1, 16), 1)
-    head = 16 * (4096 + 128256) * 2
-    assert one - head == 80 * MIB
+    vocabulary = 2 * 16 * (4096 + 128256) * 2
+    assert one - vocabulary == 80 * MIB
     assert lora_bytes(model, LoraSlots(3, 16), 1) == 3 * one
+    # What vLLM 0.32 allocates for two slots on one of two ranks.
+    assert lora_bytes(model, LoraSlots(2, 16), 2) == 130_187_264
 
 
 def test_lora_ranks_are_rounded_up_to_what_vllm_accepts() -> None:
