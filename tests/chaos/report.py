@@ -44,7 +44,8 @@ def show(outcome: Outcome, console: Console) -> None:
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)
-    for line in outcome.failures[:SHOWN]:
+    # Those of which the client got nothing first.
+    for line in sorted(outcome.failures, key=lambda line: -line["status"])[:SHOWN]:
         said = ", ".join(f"{key} {line[key]}" for key in TOLD if line[key] not in (None, ""))
         console.print(f"not completed: {said}", highlight=False)
     for finding in outcome.findings:
