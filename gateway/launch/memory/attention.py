@@ -58,6 +58,8 @@ class CacheFormat:
     block_tokens: int
     """Tokens of a block, before recurrent layers enlarge it."""
     model_dtype: str
+    wide_states: bool = False
+    """Whether recurrent states are float32 whatever the model's dtype, as vLLM's CPU kernels want them."""
 
     @property
     def element_bytes(self) -> int:
@@ -111,6 +113,8 @@ def state_bytes(mixer: Recurrent, fmt: CacheFormat) -> int:
     """Bytes of one request's state in one recurrent layer on one rank."""
     conv = DTYPE_BYTES.get(fmt.model_dtype, 2)
     recurrent = DTYPE_BYTES.get(mixer.state_dtype, 2) if mixer.state_dtype != "auto" else conv
+    if fmt.wide_states:
+        recurrent = DTYPE_BYTES["float32"]
     total = sum(_elements(state, fmt.tp) * (recurrent if state.recurrent else conv) for state in mixer.states)
     if mixer.groups:
         # Groups that do not divide are repeated, so that every rank has those of its heads.

@@ -184,13 +184,15 @@ def _cache_request(
             kv_dtype=resolve_kv_dtype(shape.kv_cache_dtype, quantization),
             block_tokens=block,
             model_dtype=model.dtype if shape.dtype == "auto" else shape.dtype,
+            wide_states=device.kind is DeviceKind.CPU,
         ),
         pp=shape.pp,
         max_model_len=length,
         max_num_batched_tokens=run.max_num_batched_tokens,
         version=shape.version,
         prefix_caching=shape.prefix_caching,
-        hybrid_manager=not chunked,
+        hybrid_manager=not chunked or shape.version.frees_chunks,
+        schedules_ahead=device.kind is not DeviceKind.CPU,
         capability=device.capability if device.kind is DeviceKind.CUDA else 0,
     )
 

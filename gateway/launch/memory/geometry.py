@@ -33,9 +33,11 @@ class CacheRequest:
     prefix_caching: bool | None = None
     """None: vLLM's default for the version."""
     hybrid_manager: bool = True
-    """False where windows are not freed: on the CPU, with chunked attention, or by flag."""
+    """False where windows are not freed: with chunked attention in older versions, or by flag."""
     capability: int | None = None
     """CUDA compute capability x 10 of the GPU, None if unknown; 0 on the CPU."""
+    schedules_ahead: bool = True
+    """Whether two batches are in flight, in versions that can do that; not on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,9 @@ class CacheGeometry:
             return self._states(cache.recurrence) if self._aligns_states else 1
         if cache.kind is CacheKind.CROSS:
             # Room for as many encoder tokens as may be computed at once (CrossAttentionSpec).
-            encoded = max(self.cross_tokens, self.request.max_num_batched_tokens)
-            return ceil_div(encoded, cache.block_tokens)
+            whole_batch = self.request.version.caches_encoder_batch
+            at_once = self.request.max_num_batched_tokens if whole_batch else 0
+            return ceil_div(max(self.cross_tokens, at_once), cache.block_tokens)
         if cache.kind is CacheKind.SLIDING:
             held = min(cache.window - 1 + self._in_flight, tokens)
             return ceil_div(held, cache.block_tokens) + 1
@@ -122,7 +125,8 @@ class CacheGeometry:
 
     @property
     def _in_flight(self) -> int:
-        batches = self.request.pp + 1 if self.request.version.schedules_ahead else self.request.pp
+        ahead = self.request.schedules_ahead and self.request.version.schedules_ahead
+        batches = self.request.pp + 1 if ahead else self.request.pp
         return batches * self.request.max_num_batched_tokens
 
     @property

@@ -73,6 +73,16 @@ class Version:
         """Whether recurrent layers keep two states per request, for prefix caching, by default."""
         return self >= Version(0, 17)
 
+    @property
+    def frees_chunks(self) -> bool:
+        """Whether the cache of chunked attention is freed behind the chunk (in 0.14, not in 0.11)."""
+        return self >= Version(0, 14)
+
+    @property
+    def caches_encoder_batch(self) -> bool:
+        """Whether cross-attention has room for a whole batch of encoder tokens (in 0.14, not in 0.11)."""
+        return self >= Version(0, 12)
+
     def checkpoints_prefill(self, recurrence: str, capability: int | None) -> bool:
         """Whether a prefill leaves a state of its own for prefix caching (num_prefill_checkpoint_blocks).
 

@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.launch.memory.attention import CacheFormat, CacheKind
+from gateway.launch.memory.budget import InstanceBudget, Shape, instance_budget
+from gateway.launch.memory.device import Device, DeviceKind
 from gateway.launch.memory.geometry import CacheGeometry, CacheRequest, cache_geometry
+from gateway.launch.memory.quantization import NO_QUANTIZATION
 from gateway.launch.memory.reading import read_model
 from gateway.launch.memory.terms import GIB, UnmodelledError
 from gateway.launch.memory.versions import CURRENT, Version, parse_version
-from tests.unit.launch.builders import BGE_M3, llama_config
+from tests.unit.launch.builders import BGE_M3, h100, llama_config
 from tests.unit.launch.ground_truth import model_configs
 
 
@@ -219,3 +222,44 @@ def test_cpu_blocks_of_a_real_start_match() -> None:
     geometry = cache_geometry(read_model(tiny), replace(geometry.request, fmt=float32))
     assert geometry.tokens(64 << 20) == 65536
     assert geometry.concurrency(64 << 20) == 32.0
+
+
+def test_chunks_are_freed_where_vllm_does_so_by_default() -> None:
+    config = llama_config(
+        model_type="llama4_text",
+        architectures=["Llama4ForCausalLM"],
+        num_hidden_layers=8,
+        attention_chunk_size=1024,
+        num_local_experts=2,
+        intermediate_size_mlp=512,
+    )
+    kinds = [
+        {group.cache.kind for group in _budget(config, h100(), version).geometry.groups}
+        for version in (Version(0, 11), Version(0, 14))
+    ]
+    assert kinds == [{CacheKind.FULL}, {CacheKind.FULL, CacheKind.CHUNKED}]
+
+
+def test_on_the_cpu_one_batch_is_in_flight_and_states_are_wide() -> None:
+    ram = Device(0, "cpu", 64 * GIB, DeviceKind.CPU)
+    window = llama_config(model_type="gemma2", sliding_window=64)
+    tokens = [
+        geometry.blocks_per_request(4096) * geometry.block_tokens
+        for geometry in (_budget(window, device).geometry for device in (h100(), ram))
+    ]
+    assert tokens[1] < tokens[0]
+    hybrid = model_configs()["nvidia/Nemotron-3-Nano-30B-A3B"] | {"mamba_ssm_cache_dtype": "auto"}
+    sizes = [
+        next(
+            group.cache.page_bytes
+            for group in _budget(hybrid, device).geometry.groups
+            if group.cache.kind is CacheKind.STATE
+        )
+        for device in (h100(), ram)
+    ]
+    assert sizes[1] > 1.9 * sizes[0]
+
+
+def _budget(config: dict[str, Any], device: Device, version: Version = CURRENT) -> InstanceBudget:
+    shape = Shape(max_model_len=4096, max_num_batched_tokens=1024, version=version)
+    return instance_budget(read_model(config), NO_QUANTIZATION, shape, device)
