@@ -25,7 +25,7 @@ def generated(fleet: Fleet) -> int:
 
 
 async def until_running(fleet: Fleet, count: int) -> None:
-    await asyncio.to_thread(wait_until, lambda: running(fleet) == count, f"{count} requests run", 10)
+    await asyncio.to_thread(wait_until, lambda: running(fleet) == count, f"{count} requests run", 60)
 
 
 async def test_a_stream_its_client_leaves_is_aborted_in_the_replica(
