@@ -57,11 +57,17 @@ function replicaRow() {
       bar.style.width = `${use * 100}%`;
       say(share, engine ? percent(use) : "–");
       dress(meter, use >= 0.9 ? "meter wait" : "meter");
-      say(adapters, replica.adapters.join(", ") || "–");
+      keep(adapters, replica.adapters.length ? replica.adapters : ["–"], (name) => name, named);
       adapters.classList.toggle("none", !replica.adapters.length);
       button.update(replica);
     },
   };
+}
+
+/* A name that breaks only where it must. */
+function named() {
+  const node = element("span");
+  return { node, update(name) { say(node, name); } };
 }
 
 function reasonOf(replica) {
