@@ -84,7 +84,8 @@ def _panels(points: Points) -> list[Panel]:
     panels: list[Panel] = [_answers, _prompts]
     if points.run.profile.streams():
         panels = [_first_tokens, _gaps, _output]
-    return panels if points.staircase else [*panels, _users]
+    changes = len({phase.users for phase in points.run.plan.phases}) > 1
+    return [*panels, _users] if changes and not points.staircase else panels
 
 
 def _first_tokens(ax: Axes, points: Points) -> None:

@@ -51,7 +51,7 @@ def columns(run: Run) -> list[Column]:
     """The columns that this run has figures for."""
     found = [Column("", "users", lambda level: level.users, _count)]
     if not run.plan.is_staircase():
-        found.insert(0, Column("from", "second", lambda level: level.begins_s, _count))
+        found.insert(0, Column("", "from second", lambda level: level.begins_s, _count))
     found.append(Column("", "requests/s", lambda level: level.per_s(level.seen.requests), _rate))
     if run.profile.streams():
         found += _quantiles("TTFT", lambda seen: seen.ttft)
