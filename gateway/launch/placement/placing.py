@@ -243,14 +243,17 @@ def _shortage(demands: Sequence[Demand], devices: Sequence[Device]) -> str:
     largest = max((device.usable_bytes for device in devices), default=0)
     others = sum(device.used_bytes for device in devices)
     taken = f", since others use {gib(others)}" if others > GIB else ""
-    needs = {demand.request.label: _least_load(demand) for demand in demands}
-    alone = [label for label, (load, _) in needs.items() if load > largest]
-    if alone:
-        load, world = needs[alone[0]]
-        each = f" on each of {world} GPUs" if world > 1 else ""
-        return f"{alone[0]} needs {gib(load)}{each}, but the largest device has {gib(largest)} to give{taken}"
-    total = sum(load * world for load, world in needs.values())
-    listed = ", ".join(f"{label} {gib(load * world)}" for label, (load, world) in needs.items())
+    needs = {demand.request.label: _loads(demand) for demand in demands}
+    for label, loads in needs.items():
+        load, world = min(loads)
+        if load > largest:
+            each = f" on each of {world} GPUs" if world > 1 else ""
+            return (
+                f"{label} needs {gib(load)}{each}, but the largest device has {gib(largest)} to give{taken}"
+            )
+    totals = {label: min(load * world for load, world in loads) for label, loads in needs.items()}
+    total = sum(totals.values())
+    listed = ", ".join(f"{label} {gib(size)}" for label, size in totals.items())
     if total > usable:
         return (
             f"together they need {gib(total)} ({listed}), but the devices have {gib(usable)} to give{taken}"
@@ -258,10 +261,10 @@ def _shortage(demands: Sequence[Demand], devices: Sequence[Device]) -> str:
     return f"there is memory enough ({gib(total)} of {gib(usable)}: {listed}), but not in pieces that fit"
 
 
-def _least_load(demand: Demand) -> tuple[int, int]:
-    """(bytes per GPU, GPUs) of the option that takes the least from each GPU."""
+def _loads(demand: Demand) -> list[tuple[int, int]]:
+    """(bytes per GPU, GPUs) of every option, on the device where it takes the least."""
     found = []
     for option in demand.options:
         loads = [b.fixed_bytes + least_kv_bytes(demand.request, b) for b in option.budgets if b is not None]
         found.append((min(loads), option.world))
-    return min(found)
+    return found

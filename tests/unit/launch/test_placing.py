@@ -263,3 +263,11 @@ def test_the_cache_of_an_unknown_family_is_not_called_exact() -> None:
         for more in ({}, {"model_type": "novel", "architectures": ["NovelForCausalLM"]})
     )
     assert (known.origins["kv_cache"], unknown.origins["kv_cache"]) == (Origin.EXACT, Origin.CONFIG)
+
+
+def test_what_they_need_together_is_counted_as_cheaply_as_it_can_be_had() -> None:
+    alone = place([request("Qwen/Qwen3-0.6B", "a", max_model_len=8192)], [card(23.5)]).instances[0]
+    least = alone.budget.fixed_bytes + alone.budget.least_kv_bytes
+    others = [request(LLAMA_8B, name, max_model_len=4096) for name in ("b", "c", "d")]
+    with pytest.raises(NoFitError, match=rf"together they need .*a {least / GIB:.1f} GiB, b "):
+        place([request("Qwen/Qwen3-0.6B", "a", max_model_len=8192), *others], [card(23.5, n) for n in (0, 1)])
