@@ -70,6 +70,9 @@ def _bitsandbytes(section: Json) -> Scheme:
 
 
 def _compressed_tensors(section: Json) -> Scheme:
+    sparsity = section.get("sparsity_config")
+    if isinstance(sparsity, Mapping) and sparsity.get("format") not in {None, "", "dense"}:
+        raise UnmodelledError("compressed-tensors with sparse weights is not modelled")
     groups = section.get("config_groups")
     weights: list[Json] = []
     if isinstance(groups, Mapping):

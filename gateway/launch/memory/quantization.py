@@ -5,7 +5,7 @@ refused by name; its real size can still be had from the safetensors headers.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -13,7 +13,15 @@ from gateway.launch.memory.formats import Scheme, items, read_scheme, whole
 from gateway.launch.memory.reading.keys import Json
 from gateway.launch.memory.terms import UnmodelledError
 
-_IGNORE_KEYS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules", "exclude")
+_IGNORE_KEYS = (
+    "modules_to_not_convert",
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "exclude",
+    "llm_int8_skip_modules",
+)
+_UNQUANTISED_BITS = 16
 _FP8_NATIVE_CAPABILITY = 89
 _FP8_BITS = 8
 
@@ -32,7 +40,6 @@ class Quantization:
     """Whether the LM head is quantised too."""
     kv_cache_dtype: str = "auto"
     """What the checkpoint asks for where `--kv-cache-dtype` is auto."""
-    note: str = ""
 
     @property
     def needs_bitsandbytes(self) -> bool:
@@ -67,8 +74,16 @@ def read_quantization(config: Json, override: str | None, capability: int | None
         return _from_flag(override, capability) if override else NO_QUANTIZATION
     stored = read_scheme(section)
     scheme = None if stored is None else for_capability(stored, capability)
-    ignored = tuple(str(item) for key in _IGNORE_KEYS for item in items(section.get(key)))
-    return Quantization(scheme, stored, ignored, bool(section.get("lm_head")), _kv_cache_dtype(section))
+    ignored = [str(item) for key in _IGNORE_KEYS for item in items(section.get(key))]
+    ignored += _exceptions(section)
+    return Quantization(
+        scheme, stored, tuple(ignored), bool(section.get("lm_head")), _kv_cache_dtype(section)
+    )
+
+
+def stored_somehow(config: Json) -> Quantization:
+    """What is known of a method that is not modelled: nothing of the weights, but how the cache is stored."""
+    return Quantization(None, kv_cache_dtype=_kv_cache_dtype(_section(config)))
 
 
 def for_capability(scheme: Scheme, capability: int | None) -> Scheme:
@@ -81,6 +96,26 @@ def for_capability(scheme: Scheme, capability: int | None) -> Scheme:
         name = f"{scheme.name} (Marlin)"
         return replace(scheme, name=name, group=scheme.block[1], group_bytes=2.0, block=(0, 0))
     return scheme
+
+
+def _exceptions(section: Json) -> Iterator[str]:
+    """Modules that GPTQModel's `dynamic` and AutoRound's `extra_config` leave in 16 bit.
+
+    Raises:
+        UnmodelledError: some are quantised otherwise than the rest.
+    """
+    dynamic, extra = section.get("dynamic"), section.get("extra_config")
+    for pattern in dynamic if isinstance(dynamic, Mapping) else ():
+        if not str(pattern).startswith("-:"):
+            raise UnmodelledError("GPTQ with several weight formats in one model is not modelled")
+        yield f"re:{str(pattern)[2:]}"
+    main_bits = whole(section.get("bits"), 4)
+    for name, special in extra.items() if isinstance(extra, Mapping) else ():
+        bits = whole(special.get("bits") if isinstance(special, Mapping) else None, main_bits)
+        if bits >= _UNQUANTISED_BITS:
+            yield str(name)
+        elif bits != main_bits:
+            raise UnmodelledError("AutoRound with several weight formats in one model is not modelled")
 
 
 def _section(config: Json) -> Json:

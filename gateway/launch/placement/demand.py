@@ -9,7 +9,7 @@ from gateway.launch.memory.device import Device, DeviceKind, default_batch
 from gateway.launch.memory.lora import LoraSlots, slot_rank
 from gateway.launch.memory.model import Task
 from gateway.launch.memory.parallel import tensor_parallel_problem
-from gateway.launch.memory.quantization import Quantization, read_quantization
+from gateway.launch.memory.quantization import Quantization, read_quantization, stored_somehow
 from gateway.launch.memory.terms import UnmodelledError, round_up
 from gateway.launch.placement.packing import Choice, Item
 from gateway.launch.request import InstanceRequest
@@ -115,8 +115,8 @@ def item_of(demand: Demand) -> Item:
     return Item(tuple(Choice(option.world, _loads(demand.request, option)) for option in demand.options))
 
 
-def quantization_of(request: InstanceRequest, device: Device) -> Quantization | None:
-    """How the weights are stored; None where only the safetensors headers tell.
+def quantization_of(request: InstanceRequest, device: Device) -> Quantization:
+    """How the weights are stored; of a method that is not modelled the safetensors headers tell it.
 
     Raises:
         UnmodelledError: neither tells.
@@ -125,7 +125,7 @@ def quantization_of(request: InstanceRequest, device: Device) -> Quantization | 
         return read_quantization(request.config, request.quantization, device.capability)
     except UnmodelledError:
         if request.checkpoint.tensors:
-            return None
+            return stored_somehow(request.config)
         raise
 
 

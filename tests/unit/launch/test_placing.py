@@ -1,5 +1,6 @@
 """Plans: every accepted one starts, shares fairly, and nothing that fits is refused."""
 
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.launch.memory.budget import Measured, Shape
 from gateway.launch.memory.device import Device, DeviceKind
 from gateway.launch.memory.model import Task
+from gateway.launch.memory.tensors import Checkpoint, TensorInfo
 from gateway.launch.memory.terms import GIB, Origin, UnmodelledError
 from gateway.launch.memory.versions import Version
 from gateway.launch.placement.demand import Demand, demand_of, least_kv_bytes, no_measurements
@@ -271,3 +273,12 @@ def test_what_they_need_together_is_counted_as_cheaply_as_it_can_be_had() -> Non
     others = [request(LLAMA_8B, name, max_model_len=4096) for name in ("b", "c", "d")]
     with pytest.raises(NoFitError, match=rf"together they need .*a {least / GIB:.1f} GiB, b "):
         place([request("Qwen/Qwen3-0.6B", "a", max_model_len=8192), *others], [card(23.5, n) for n in (0, 1)])
+
+
+def test_a_method_known_by_its_files_alone_still_says_how_the_cache_is_stored() -> None:
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8"}
+    config = llama_config(quantization_config=mixed)
+    tensors = (TensorInfo("model.embed_tokens.weight", "BF16", (32000, 512)),)
+    files = replace(request(config), checkpoint=Checkpoint(tensors))
+    stored, plain = (place([item], [h100()]).instances[0] for item in (files, request(llama_config())))
+    assert stored.budget.geometry.bytes_per_block * 2 == plain.budget.geometry.bytes_per_block

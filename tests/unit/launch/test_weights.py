@@ -279,3 +279,38 @@ def test_a_vllm_without_bitsandbytes_is_said(version: Version, warned: bool) -> 
     )
     budget = instance_budget(model, stored, Shape(version=version), h100())
     assert any("bitsandbytes" in warning for warning in budget.warnings) is warned
+
+
+def _covered(section: dict[str, Any], module: str, layer: int) -> bool:
+    return read_quantization({"quantization_config": section}, None, 90).covers(module, layer)
+
+
+@pytest.mark.parametrize(
+    "exceptions",
+    [
+        {"quant_method": "gptq", "dynamic": {r"-:.*layers\.1\.mlp.*": {}}},
+        {"quant_method": "auto-round", "extra_config": {"model.layers.1.mlp.down_proj": {"bits": 16}}},
+        {
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": True,
+            "llm_int8_skip_modules": ["model.layers.1.mlp"],
+        },
+    ],
+)
+def test_modules_left_out_of_quantisation_are_found(exceptions: dict[str, Any]) -> None:
+    section = {"bits": 4, "group_size": 128} | exceptions
+    assert not _covered(section, "mlp.down_proj", 1)
+    assert _covered(section, "mlp.down_proj", 2)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"quant_method": "gptq", "bits": 4, "dynamic": {r"+:.*mlp.*": {"bits": 8}}},
+        {"quant_method": "auto-round", "bits": 2, "extra_config": {"model.layers.0.mlp": {"bits": 4}}},
+        _compressed(num_bits=8, type="float") | {"sparsity_config": {"format": "sparse-24-bitmask"}},
+    ],
+)
+def test_weights_in_several_or_sparse_formats_are_refused(section: dict[str, Any]) -> None:
+    with pytest.raises(UnmodelledError, match="is not modelled"):
+        read_quantization({"quantization_config": section}, None, 90)
