@@ -23,14 +23,14 @@ _OUTSTANDING = REPLICA_OFFSETS["replica_outstanding"]
 class Columns(dict[int, memoryview]):
     """One cell of a slot in all workers' rows, as a strided view made when it is first asked for."""
 
-    def __init__(self, cells: memoryview, first: Callable[[int], int], stride: int) -> None:
+    def __init__(self, rows: memoryview, first: Callable[[int], int], stride: int) -> None:
         super().__init__()
-        self._cells = cells
+        self._rows = rows
         self._first = first
         self._stride = stride
 
     def __missing__(self, slot: int) -> memoryview:
-        column = self[slot] = self._cells[self._first(slot) :: self._stride]
+        column = self[slot] = self._rows[self._first(slot) :: self._stride]
         return column
 
 
@@ -42,9 +42,10 @@ class Scoreboard:
         self.layout = layout
         self.memory = mmap.mmap(fd, layout.total_bytes)
         self.cells = memoryview(self.memory).cast("q")
+        self._rows = self.cells[: layout.row(layout.workers)]
         stride = layout.row_cells
-        self._outstanding = Columns(self.cells, lambda slot: layout.replica(0, slot) + _OUTSTANDING, stride)
-        self._queued = Columns(self.cells, lambda slot: layout.pool(0, slot) + _QUEUE_DEPTH, stride)
+        self._outstanding = Columns(self._rows, lambda slot: layout.replica(0, slot) + _OUTSTANDING, stride)
+        self._queued = Columns(self._rows, lambda slot: layout.pool(0, slot) + _QUEUE_DEPTH, stride)
 
     @classmethod
     def create(cls, layout: Layout) -> Self:
@@ -61,6 +62,7 @@ class Scoreboard:
         """Unmap; other processes keep theirs."""
         for column in (*self._outstanding.values(), *self._queued.values()):
             column.release()
+        self._rows.release()
         self.cells.release()
         self.memory.close()
         os.close(self.fd)

@@ -13,7 +13,7 @@ from gateway.fleet.snapshot import Pool, Snapshot
 from gateway.telemetry.exemplars import EVERY_S, ID_BYTES, Exemplar, newest
 from gateway.telemetry.exposition import Facts, render
 from gateway.telemetry.families import DURATION, EXEMPLIFIED, TTFT, Histogram
-from gateway.telemetry.layout import EXEMPLAR_CELLS, EXEMPLAR_OFFSETS, Layout
+from gateway.telemetry.layout import CELL_BYTES, EXEMPLAR_CELLS, EXEMPLAR_OFFSETS, Layout
 from gateway.telemetry.meters import PoolMeter
 from gateway.telemetry.record import RequestRecord
 from gateway.telemetry.scoreboard import Scoreboard
@@ -98,6 +98,15 @@ def test_a_pool_s_next_owner_inherits_none(board: Scoreboard) -> None:
     finish(board, over("old", 0.25, 0.1))
     zero_pool(board, POOL)
     assert [found(board, family) for family in EXEMPLIFIED] == [{}, {}]
+
+
+def test_no_count_that_routing_reads_has_one_in_it(board: Scoreboard) -> None:
+    whole = board.layout.total_bytes // CELL_BYTES
+    for cell in range(board.layout.exemplars(0, 0), whole):
+        board.cells[cell] = -1
+    assert {board.outstanding(slot) for slot in range(LAYOUT.replicas)} == {0}
+    assert {board.queued(slot) for slot in range(LAYOUT.pools)} == {0}
+    assert board.calm_loads(range(LAYOUT.replicas)) == [0] * LAYOUT.replicas
 
 
 def test_open_metrics_shows_them_and_the_text_format_does_not(board: Scoreboard) -> None:
