@@ -22,6 +22,7 @@ from gateway.control.fleet_state import FleetState
 from gateway.control.journal import Journal
 from gateway.control.launched import LaunchedReplicas, observation_of
 from gateway.control.monitor import Monitor, Rhythm
+from gateway.control.terminal_end import Terminal
 from gateway.control.views import engine_numbers, hung_counts, replica_views
 from gateway.control.workers import Workers
 from gateway.fleet.snapshot import Snapshot
@@ -210,7 +211,7 @@ class ControlPlane:
         """Serve until SIGINT or SIGTERM, then let running requests finish for the configured grace time.
 
         `announce` is called once, when the gateway is ready. A second signal ends everything at once; SIGHUP
-        reads the configuration again.
+        reads the configuration again, or says that the terminal was closed, which is as SIGTERM.
         """
         with self._signals():
             asking = asyncio.create_task(self._stop_asked.wait())
@@ -228,6 +229,12 @@ class ControlPlane:
             self._background(self._parts.workers.stop(0.0))
         self._stop_asked.set()
 
+    def _hang_up(self, terminal: Terminal) -> None:
+        if terminal.is_gone():
+            self.interrupt()
+        else:
+            self._background(self.reload_or_tell())
+
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more and wait for what runs, at most for the grace time (in seconds)."""
         self._stop_asked.set()
@@ -242,7 +249,7 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.interrupt)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self.reload_or_tell()))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, Terminal())
         try:
             yield
         finally:

@@ -81,8 +81,9 @@ class Worker:
         """Serve until control, a signal or the end of control says stop."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
-        # A terminal's Ctrl-C reaches the whole process group; control hears it too and says what to do.
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        # A terminal's Ctrl-C and its end reach the whole group; control hears them too and says what to do.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)
         listening = asyncio.create_task(self._listen_to_control())
         sweeping = asyncio.create_task(self._sweep())
         servers = [

@@ -1,9 +1,12 @@
 """`vllm-gateway serve` as its users start and stop it."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,7 +15,7 @@ from aiohttp import ClientSession
 
 from gateway.control.admin.status import Status
 from gateway.sim import SimOptions, SimulatedReplica
-from tests.integration.commands import Running, closed_port, command, running
+from tests.integration.commands import DEADLINE_S, Running, closed_port, command, running
 
 FREE = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1")
 REPLICA = SimOptions(model="chat", adapters=(("chat-sql", "adapters/sql"),))
@@ -53,6 +56,46 @@ async def test_ctrl_c_and_sigterm_end_it_with_status_0(number: signal.Signals) -
         assert await gateway.ended() == 0
         await gateway.all_gone()
         assert "Traceback" not in await gateway.errors()
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, list[str]]]:
+    """The keyboard's side of a terminal, and a command that runs the words after it inside that terminal."""
+    ours, theirs = os.openpty()
+    inside = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+    try:
+        yield ours, [sys.executable, "-c", inside, str(theirs)]
+    finally:
+        os.close(theirs)
+
+
+async def until_it_says(terminal: int, text: bytes) -> None:
+    seen = b""
+    async with asyncio.timeout(DEADLINE_S):
+        while text not in seen:
+            seen += await asyncio.to_thread(os.read, terminal, 4096)
+
+
+async def test_a_terminal_that_is_closed_takes_it_along_and_its_workers_in_order() -> None:
+    async with SimulatedReplica(REPLICA) as replica:
+        with terminal() as (ours, inside):
+            serve = (sys.executable, "-m", "gateway", "serve", replica.url, *FREE)
+            process = await asyncio.create_subprocess_exec(*inside, *serve, pass_fds=[int(inside[-1])])
+            await until_it_says(ours, b"OPENAI_BASE_URL")
+        os.close(ours)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.wait() == 0
+
+
+async def test_a_hang_up_of_the_whole_group_costs_no_worker() -> None:
+    async with SimulatedReplica(REPLICA) as replica, running("serve", replica.url, *FREE) as gateway:
+        await gateway.said("clients:")
+        gateway.signal_group(signal.SIGHUP)
+        admin = url_in(gateway, "admin ").removeprefix("http://")
+        gateway.process.send_signal(signal.SIGHUP)
+        done = await command("status", "--json", "--admin", admin)
+        (worker,) = msgspec.json.decode(done.out, type=Status).workers
+        assert (worker.pid is not None, worker.restarts) == (True, 0)
 
 
 async def test_a_file_is_served_and_options_go_before_it(tmp_path: Path) -> None:
