@@ -6,7 +6,7 @@ complete: its framing is left open and the connection closed.
 
 from typing import Protocol
 
-from gateway.proxy.headers import ResponseHeaders
+from gateway.proxy.headers import ResponseHeaders, status_line
 
 _NO_BODY = frozenset((204, 304))
 
@@ -55,7 +55,7 @@ class Answer:
         """Whether the framing lets another answer follow on the connection."""
         return self.finished and (self._chunked or not self._close_delimited)
 
-    def prepare(self, status: int, reason: bytes, headers: ResponseHeaders, added: bytes) -> None:
+    def prepare(self, status: int, headers: ResponseHeaders, added: bytes) -> None:
         """Set the head that will leave with the first byte. `added` are more header lines, each ended."""
         self.status = status
         self._chunked = False  # an attempt before this one may have set it
@@ -63,7 +63,7 @@ class Answer:
         if not self._close_delimited and not headers.has_length and status not in _NO_BODY:
             self._chunked = True
             framing += b"transfer-encoding: chunked\r\n"
-        self._head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, headers.forwarded, added, framing)
+        self._head = b"%b%b%b%b\r\n" % (status_line(status), headers.forwarded, added, framing)
 
     def write(self, data: bytes) -> None:
         """Pass a piece of the body on."""

@@ -236,3 +236,4 @@ class Dispatcher:
             raise
         finally:
             pump.cancel()
+            await asyncio.wait((pump,))  # only one may read the client's body, and what is left is read next

@@ -5,6 +5,7 @@ client's `Host` and its keys.
 """
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 Header = tuple[bytes, bytes]
 
@@ -18,6 +19,11 @@ HOP_BY_HOP = frozenset(
 # expectation was already answered here.
 _NOT_FORWARDED = HOP_BY_HOP | {
     *(b"host", b"content-length", b"expect", b"x-request-id", b"authorization", b"x-api-key"),
+}
+# Phrases mean nothing (RFC 9112, section 4): the usual ones do for everybody.
+_STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii"))
+    for status in HTTPStatus
 }
 # Written anew for the client.
 _NOT_RETURNED = HOP_BY_HOP | {b"x-request-id", b"x-served-by"}
@@ -81,6 +87,11 @@ class ResponseHeaders:
         if connection:
             lines = _without(lines, _named(connection))
         self.forwarded = b"".join(lines)
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def request_head(target: bytes, forwarded: bytes, host: bytes, own: bytes) -> bytes:

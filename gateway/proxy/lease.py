@@ -70,11 +70,20 @@ class LiveReplica:
         )
 
 
+class Queue(Protocol):
+    """The queue of that pool."""
+
+    @property
+    def waiting(self) -> Sized:
+        """Those in it."""
+        ...
+
+
 class Room(Protocol):
     """The pool that a lease is of."""
 
     @property
-    def queue(self) -> Sized:
+    def queue(self) -> Queue:
         """Who waits for room."""
         ...
 
@@ -98,7 +107,7 @@ class Lease:
         if self._open:
             self._open = False
             self.replica.meter.ended()
-            if self._room.queue:
+            if self._room.queue.waiting:
                 self._room.make_room()
 
     def give_back(self) -> None:
@@ -107,5 +116,5 @@ class Lease:
             self._open = False
             self.replica.meter.step_back()
             self.replica.undecided()
-            if self._room.queue:
+            if self._room.queue.waiting:
                 self._room.make_room()

@@ -2,30 +2,15 @@
 
 from gateway.fleet.snapshot import ModelName
 from gateway.proxy.errors import GatewayError
-
-_REASONS = {
-    200: b"OK",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    415: b"Unsupported Media Type",
-    417: b"Expectation Failed",
-    429: b"Too Many Requests",
-    500: b"Internal Server Error",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}
+from gateway.proxy.headers import status_line
 
 
 def json_message(status: int, body: bytes, added: bytes, *, close: bool, head_only: bool = False) -> bytes:
     """A whole answer, less its body for a HEAD. `added` are more header lines, each ended."""
     return b"".join(
         (
-            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n" % (status, _REASONS.get(status, b"")),
+            status_line(status),
+            b"content-type: application/json\r\n",
             b"content-length: %d\r\n" % len(body),
             b"connection: close\r\n" if close else b"",
             added,

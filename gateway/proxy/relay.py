@@ -49,7 +49,6 @@ class Relay:
         "last_data",
         "last_progress",
         "outcome",
-        "reason",
         "replica",
         "status",
         "streaming",
@@ -73,7 +72,6 @@ class Relay:
         self.last_progress = 0.0
         self.first_byte_at = 0.0
         self.status = 0
-        self.reason = b""
         self.streaming = False
         self._done = False
         self.error_event = b""
@@ -137,14 +135,14 @@ class Relay:
         connection = self._connection
         assert connection is not None
         self.last_progress = time.monotonic()
-        self.status, self.reason = connection.status, connection.reason
+        self.status = connection.status
         self._headers = headers = ResponseHeaders(connection.headers)
         if self.status in HELD_STATUSES or (self._answer.begun and not self._goes_on()):
             take = self._hold
         else:
             if not self._answer.begun:
                 self.first_byte_at = self.last_progress
-                self._answer.prepare(self.status, self.reason, headers, self._added)
+                self._answer.prepare(self.status, headers, self._added)
             self.streaming = headers.is_event_stream
             take = self._events if self.streaming else self._plain
         if not complete:
@@ -179,7 +177,7 @@ class Relay:
 
     def _prepare(self) -> None:
         self.first_byte_at = self.last_progress
-        self._answer.prepare(self.status, self.reason, self._headers, self._added)
+        self._answer.prepare(self.status, self._headers, self._added)
 
     def _hold(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         self.last_progress = time.monotonic()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
@@ -16,7 +15,6 @@ HEAD_LIMIT_BYTES = 256 << 10
 JOIN_BELOW_BYTES = 16 << 10
 """Copying a short body behind its head is cheaper than handing the kernel two pieces."""
 
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _FINAL = 200  # lower statuses are interim (RFC 9110, section 15.2): another response follows
 _LAST = 599  # statuses above are none (RFC 9110, section 15)
@@ -115,11 +113,6 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
 
     # -- used by the relay --
-
-    @property
-    def reason(self) -> bytes:
-        """The status's usual phrase; the replica's own means nothing (RFC 9112, section 4)."""
-        return _REASONS.get(self.status, b"")
 
     def begin(self, exchange: Exchange, head: bytes, body: bytes, *, finished: bool = True) -> None:
         """Start an exchange by writing a request, or its beginning when not `finished`."""

@@ -44,7 +44,6 @@ class FakeConnection:
 
     status: int
     headers: list[Header]
-    reason: bytes = b"OK"
     calls: list[str] = field(default_factory=list)
     written: bytes = b""
 

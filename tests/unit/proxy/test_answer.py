@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.proxy.answer import Answer
-from gateway.proxy.headers import Header, ResponseHeaders
+from gateway.proxy.headers import Header, ResponseHeaders, status_line
 
 SSE: list[Header] = [(b"content-type", b"text/event-stream"), (b"transfer-encoding", b"chunked")]
 PLAIN: list[Header] = [(b"content-length", b"4")]
@@ -34,7 +34,7 @@ def prepared(
 ) -> tuple[FakeClient, Answer]:
     client = FakeClient()
     answer = Answer(client, http_1_0=http_1_0)
-    answer.prepare(status, b"OK", ResponseHeaders(headers), ID)
+    answer.prepare(status, ResponseHeaders(headers), ID)
     return client, answer
 
 
@@ -86,7 +86,7 @@ def test_an_http_1_0_client_gets_no_chunks_and_the_end_of_the_connection() -> No
 def test_an_answer_that_has_no_body_is_not_chunked(status: int) -> None:
     client, answer = prepared([], status=status)
     answer.finish()
-    assert client.bytes == b"HTTP/1.1 %d OK\r\nx-request-id: 1\r\n\r\n" % status
+    assert client.bytes == status_line(status) + b"x-request-id: 1\r\n\r\n"
     assert answer.keeps_connection
 
 
@@ -124,6 +124,6 @@ def test_an_answer_made_here_is_sent_as_it_is() -> None:
 
 def test_another_attempt_replaces_the_head_that_has_not_left() -> None:
     client, answer = prepared(SSE)
-    answer.prepare(200, b"OK", ResponseHeaders(PLAIN), b"x-served-by: b\r\n")
+    answer.prepare(200, ResponseHeaders(PLAIN), b"x-served-by: b\r\n")
     answer.finish(b"abcd")
     assert client.bytes == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nx-served-by: b\r\n\r\nabcd"

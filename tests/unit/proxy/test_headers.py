@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.headers import HOP_BY_HOP, Header, RequestHeaders, ResponseHeaders, request_head
+from gateway.proxy.headers import (
+    HOP_BY_HOP,
+    Header,
+    RequestHeaders,
+    ResponseHeaders,
+    request_head,
+    status_line,
+)
 
 
 def lines(*fields: Header) -> tuple[bytes, bytes]:
@@ -109,3 +116,8 @@ def test_no_order_of_fields_lets_a_hop_by_hop_field_through(fields: list[Header]
         for name in (b"X-A", b"x-b", b"Content-Type"):
             if name.lower() not in named or name == b"Content-Type":
                 assert left.count(name.lower()) == sum(name == other for other, _ in fields)
+
+
+def test_a_status_gets_its_usual_phrase_and_an_unusual_one_none() -> None:
+    assert status_line(200) == b"HTTP/1.1 200 OK\r\n"
+    assert status_line(599) == b"HTTP/1.1 599 \r\n"
