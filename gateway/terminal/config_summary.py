@@ -19,7 +19,8 @@ def summary(source: str, config: Config) -> Iterator[str]:
 
 def _replicas(config: Config) -> str:
     declared = sum(len(model.replicas) for model in config.models.values())
-    return plural(declared + len(config.replicas), "replica")
+    launched = sum(model.launch.replicas for model in config.models.values() if model.launch is not None)
+    return plural(declared + launched + len(config.replicas), "replica")
 
 
 def _where(model: Model) -> str:

@@ -159,7 +159,7 @@ def _state(replica: ReplicaStatus) -> Text:
     word = replica.condition
     if word == "ejected":
         word += f" ({duration(replica.ejected_for_s)} left)"
-    elif word not in {"up", "drained", "draining"} and replica.reason:
+    elif word not in {"up", "drained", "draining"} and replica.reason and word not in replica.reason:
         word += f" ({replica.reason})"
     return Text(word, style=_COLOURS.get(replica.condition, _OTHER_COLOUR))
 

@@ -17,7 +17,7 @@ models:
 
 def test_models_to_launch_are_counted() -> None:
     assert list(summary("gw.yaml", parse(TEXT, "gw.yaml"))) == [
-        "gw.yaml is valid: 2 models, 1 replica.",
+        "gw.yaml is valid: 2 models, 4 replicas.",
         "  listens on :8000, admin on 127.0.0.1:9090, workers: 4",
         "  chat: http://10.0.0.1:8000, 2 replicas to launch",
         "  embed: 1 replica to launch",
