@@ -40,7 +40,7 @@ class Again(Protocol):
     may_wait: bool
 
     async def go_on(self, job: Job, replica: LiveReplica) -> bool:
-        """That replica is about to be asked. False: it can't be, and nobody else is."""
+        """That replica is about to be asked. False: it can't be, but another one may."""
         ...
 
     def give_up(self, job: Job) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import msgspec
 import orjson
 
-from gateway.proxy.errors import ConnectFailed
+from gateway.proxy.errors import ConnectFailed, UpstreamError
 from gateway.proxy.headers import request_head
 from gateway.proxy.lease import LiveReplica
 from gateway.proxy.resume.tape import Tape
@@ -61,7 +61,7 @@ async def end_at_character(tape: Tape, replica: LiveReplica) -> bool:
                 if not (await _text(replica, whole)).endswith("\ufffd"):
                     tape.take_back(ids[len(whole) :])
                     return True
-    except (TimeoutError, ConnectFailed, msgspec.DecodeError):
+    except (TimeoutError, UpstreamError, msgspec.DecodeError):
         pass
     return False
 

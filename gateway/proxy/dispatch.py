@@ -69,9 +69,11 @@ class Dispatcher:
                 lease = await self._another(again, job, tried)
             finally:
                 self._waiting -= 1
-            if lease is None or not await self._prepare(again, job, lease):
-                again.give_up(job)
-                return
+            if lease is None:
+                break
+            if not await self._prepare(again, job, lease):
+                tried.add(lease.replica.view.id)
+                continue
             with self._budget.retrying():
                 again = await self._one(job, lease, tried)
         if again is not None:

@@ -47,6 +47,22 @@ async def test_a_cut_behind_merged_tokens_is_never_inside_a_character(path: str)
         assert any(request.path == "/detokenize" for request in other.requests)
 
 
+async def test_where_one_replica_does_not_say_whether_a_character_is_whole_another_one_is_asked() -> None:
+    async with (
+        sim(emoji=True) as dying,
+        scripted(b"HTTP/1.1 404 Nope\r\ncontent-length: 2\r\n\r\n{}") as silent,
+        sim(emoji=True) as other,
+    ):
+        dying.set_faults(close_mid_chunk_after_tokens=9, times=1)
+        weights = {dying.url: 100.0, silent.url: 10.0, other.url: 1.0}
+        plan = Plan("chat", list(weights), weights=weights, resume=ResumeMode.EXACT)
+        async with Front(plan) as front:
+            stream = Stream(await ask(front.port, "POST", CHAT, asked(CHAT, stream_interval=4)))
+            assert stream.text == truth(CHAT, emoji=True)
+            assert len(silent.requests) == 1
+            assert front.count(families.RESUMED, "resumed") == 1
+
+
 async def test_where_nobody_says_whether_a_character_is_whole_the_stream_ends_in_an_error() -> None:
     event = (
         b'data: {"id":"c","object":"text_completion","created":7,"model":"chat","choices":[{"index":0,'
