@@ -58,6 +58,8 @@ class CacheFormat:
     block_tokens: int
     """Tokens of a block, before recurrent layers enlarge it."""
     model_dtype: str
+    plain_latents: bool = False
+    """Whether latents in fp8 are stored without scales where attention is sparse: FlashInfer on Blackwell."""
     wide_states: bool = False
     """Whether recurrent states are float32 whatever the model's dtype, as vLLM's CPU kernels want them."""
 
@@ -94,7 +96,8 @@ def token_bytes(mixer: Attention | LatentAttention, fmt: CacheFormat) -> int:
         width = mixer.qk_nope_head_dim + mixer.qk_rope_head_dim  # values are padded to it
         return 2 * ceil_div(mixer.heads, fmt.tp) * width * fmt.element_bytes
     if isinstance(mixer, LatentAttention):
-        if fmt.kv_dtype == "fp8_ds_mla" or (mixer.indexer is not None and fmt.element_bytes == 1):
+        packed = mixer.indexer is not None and fmt.element_bytes == 1 and not fmt.plain_latents
+        if packed or fmt.kv_dtype == "fp8_ds_mla":
             return _DS_MLA_TOKEN_BYTES
         return (mixer.kv_lora_rank + mixer.qk_rope_head_dim) * fmt.element_bytes
     heads = kv_heads_per_rank(mixer.kv_heads, fmt.tp)

@@ -28,6 +28,7 @@ from gateway.launch.memory.weights import Split, weights_term
 
 _HOPPER = 9
 _BLACKWELL_SERVERS = (10, 11)
+_BLACKWELL_WORKSTATION = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +182,10 @@ def _cache_request(
     return CacheRequest(
         fmt=CacheFormat(
             tp=shape.tp,
-            kv_dtype=resolve_kv_dtype(shape.kv_cache_dtype, quantization),
+            kv_dtype=_kv_dtype(model, quantization, shape, device),
             block_tokens=block,
             model_dtype=model.dtype if shape.dtype == "auto" else shape.dtype,
+            plain_latents=(device.capability or 0) // 10 in _BLACKWELL_SERVERS,
             wide_states=device.kind is DeviceKind.CPU,
         ),
         pp=shape.pp,
@@ -195,6 +197,19 @@ def _cache_request(
         schedules_ahead=device.kind is not DeviceKind.CPU,
         capability=device.capability if device.kind is DeviceKind.CUDA else 0,
     )
+
+
+def _kv_dtype(model: Model, quantization: Quantization | None, shape: Shape, device: Device) -> str:
+    """The cache's number type; sparse latent attention has defaults of its own on Blackwell."""
+    asked = resolve_kv_dtype(shape.kv_cache_dtype, quantization)
+    sparse = any(getattr(mixer, "indexer", None) is not None for mixer in model.mixers)
+    if asked != "auto" or not sparse:
+        return asked
+    generation = (device.capability or 0) // 10
+    if generation == _BLACKWELL_WORKSTATION:
+        return "fp8_ds_mla"
+    glm = model.model_type == "glm_moe_dsa" and shape.version.quantises_glm_cache
+    return "fp8" if glm and generation == _BLACKWELL_SERVERS[0] else asked
 
 
 def default_block_tokens(model: Model, device: Device) -> int:

@@ -83,6 +83,11 @@ class Version:
         """Whether cross-attention has room for a whole batch of encoder tokens (in 0.14, not in 0.11)."""
         return self >= Version(0, 12)
 
+    @property
+    def quantises_glm_cache(self) -> bool:
+        """Whether GLM 5 caches in fp8 by default on Blackwell servers (in 0.32, not in 0.31)."""
+        return self >= Version(0, 32)
+
     def checkpoints_prefill(self, recurrence: str, capability: int | None) -> bool:
         """Whether a prefill leaves a state of its own for prefix caching (num_prefill_checkpoint_blocks).
 

@@ -263,3 +263,22 @@ def test_on_the_cpu_one_batch_is_in_flight_and_states_are_wide() -> None:
 def _budget(config: dict[str, Any], device: Device, version: Version = CURRENT) -> InstanceBudget:
     shape = Shape(max_model_len=4096, max_num_batched_tokens=1024, version=version)
     return instance_budget(read_model(config), NO_QUANTIZATION, shape, device)
+
+
+@pytest.mark.parametrize(
+    ("name", "kv_dtype", "latent"),
+    [
+        ("H100", "auto", 1152),
+        ("H100", "fp8", 656),
+        ("B200", "fp8", 576),
+        ("B200", "auto", 576),
+        ("RTX PRO 6000", "auto", 656),
+    ],
+)
+def test_sparse_latents_are_stored_as_the_gpus_kernels_want_them(
+    name: str, kv_dtype: str, latent: int
+) -> None:
+    shape = Shape(tp=8, max_model_len=4096, kv_cache_dtype=kv_dtype)
+    model = read_model(model_configs()["zai-org/GLM-5"])
+    geometry = instance_budget(model, NO_QUANTIZATION, shape, Device(0, name, 180 * GIB)).geometry
+    assert geometry.bytes_per_block == 78 * geometry.block_tokens * (latent + 132)
