@@ -231,6 +231,7 @@ class ControlPlane:
 
     def _hang_up(self, terminal: Terminal) -> None:
         if terminal.is_gone():
+            terminal.let_go()
             self.interrupt()
         else:
             self._background(self.reload_or_tell())
