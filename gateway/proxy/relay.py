@@ -40,6 +40,7 @@ class Relay:
         "_held",
         "_last_event",
         "_meter",
+        "_pass_plain",
         "_shown",
         "_shown_before",
         "_tape",
@@ -60,7 +61,8 @@ class Relay:
         self._answer = job.answer
         self._ends = job.route.ends
         self._meter = job.pool.meter
-        self._tape = job.tape
+        self._tape = tape = job.tape
+        self._pass_plain = None if tape is None else tape.pass_plain
         self._added = job.id_line + replica.served_by
         # Resolves with the end of the attempt.
         self.outcome: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -211,9 +213,22 @@ class Relay:
             self._answer.finish(data)
             self._end(COMPLETE)
 
-    # All in one: what is a method of its own is paid for with every token.
-    def _events(self, data: bytes, complete: bool) -> None:  # noqa: C901, FBT001
+    def _events(self, data: bytes, complete: bool) -> None:  # noqa: FBT001
         self.last_progress = now = time.monotonic()
+        if self._pass_plain is not None and not self._carry and not complete and data.endswith(b"\n\n"):
+            shown = self._pass_plain(data)
+            if shown is not None:
+                # Text and nothing else, and so neither a failure nor an end: nearly always.
+                if self._last_event:
+                    self._meter.itl.observe(now - self._last_event)
+                self._last_event = now
+                self.last_data = data
+                self._shown_before, self._shown = self._shown, shown
+                self._answer.write(shown)
+                return
+        self._other_events(data, complete, now)
+
+    def _other_events(self, data: bytes, complete: bool, now: float) -> None:  # noqa: FBT001
         if self._carry or not data.endswith(b"\n\n"):
             # Half an event at the end of a stream that has an end marker is what was cut off.
             data, self._carry = whole_events(self._carry + data, everything=complete and not self._ends)
@@ -230,11 +245,12 @@ class Relay:
                 if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
                     return
                 self.last_data = data
-                self._done = data.endswith(self._ends)
+                if data.endswith(self._ends):
+                    self._done, self._pass_plain = True, None
                 if self._tape is not None:
                     data = self._tape.edit(data)
                     if self._tape.useless:
-                        self._tape = None
+                        self._tape = self._pass_plain = None
             except NotAContinuation:
                 self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
                 return

@@ -150,6 +150,13 @@ class Recording(ABC):
     def _record(self, data: bytes) -> bytes: ...
 
     @abstractmethod
+    def pass_plain(self, data: bytes) -> bytes | None:
+        """What the client is to see of one whole event that is a piece of text and nothing else.
+
+        None where it is anything but that, or where this stream needs more care: see `edit`.
+        """
+
+    @abstractmethod
     def settle(self) -> None:
         """Count what was recorded in passing. To be called before anything is asked."""
 

@@ -66,20 +66,27 @@ class Tape(Recording):
         self._plain = bytearray()
         self._simple = False
 
+    def pass_plain(self, data: bytes) -> bytes | None:
+        """Nearly every event of nearly every stream: all there is to do at once is in these lines."""
+        if not self._simple or data.count(b"\n") != _LINE_FEEDS:
+            return None
+        at = data.find(_IDS)
+        end = data.find(b"]", at)
+        if end <= at + _IDS_BYTES or not _is_plain(data, at):
+            return None
+        self._plain += data[at + _IDS_BYTES : end] + b";"
+        if len(self._plain) > _PLAIN_BYTES:
+            self.settle()
+        return data[:at] + _NULL + data[end + 1 :]
+
     def edit(self, data: bytes) -> bytes:
         """Record whole events, and return what the client is to see of them.
 
         Raises `NotAContinuation` when a second replica started over.
         """
-        if self._simple and data.count(b"\n") == _LINE_FEEDS:
-            at = data.find(_IDS)
-            end = data.find(b"]", at)
-            if end > at + _IDS_BYTES and _is_plain(data, at):
-                # Nearly every event of nearly every stream: all there is to do at once is in these lines.
-                self._plain += data[at + _IDS_BYTES : end] + b";"
-                if len(self._plain) > _PLAIN_BYTES:
-                    self.settle()
-                return data[:at] + _NULL + data[end + 1 :]
+        shown = self.pass_plain(data)
+        if shown is not None:
+            return shown
         self.settle()
         edited = super().edit(data)
         self._simple = self.asked > 0 and not self._shown and self.rejoin is None
