@@ -23,7 +23,7 @@ from gateway.proxy.upstream.connection import Connection
 
 HELD_LIMIT_BYTES = 64 << 10
 """Longest error answer that is held back until it is clear whether another replica is asked."""
-HELD_STATUSES = frozenset((429, 500, 502, 503))
+HELD_STATUSES = frozenset((404, 429, 500, 502, 503))
 
 
 class Relay:
@@ -235,30 +235,40 @@ class Relay:
         if self._done:
             data = b""  # nothing belongs behind the end marker
         elif data:
-            if self._last_event:
-                self._meter.itl.observe(now - self._last_event)
-                self._last_event = now
-            elif ROLE_EVENT not in data:
-                # vLLM sends the role together with the first token: no time passes between those two.
-                self._last_event = now
-            try:
-                if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
-                    return
-                self.last_data = data
-                if data.endswith(self._ends):
-                    self._done, self._pass_plain = True, None
-                if self._tape is not None:
-                    data = self._tape.edit(data)
-                    if self._tape.useless:
-                        self._tape = self._pass_plain = None
-            except NotAContinuation:
-                self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
+            self._note_pace(data, now)
+            shown = self._looked_through(data)
+            if shown is None:
                 return
-            self._shown_before, self._shown = self._shown, data
+            self._shown_before, self._shown, data = self._shown, shown, shown
             if data and not complete:
                 self._answer.write(data)
         if complete:
             self._finish_stream(data)
+
+    def _note_pace(self, data: bytes, now: float) -> None:
+        if self._last_event:
+            self._meter.itl.observe(now - self._last_event)
+            self._last_event = now
+        elif ROLE_EVENT not in data:
+            # vLLM sends the role together with the first token: no time passes between those two.
+            self._last_event = now
+
+    def _looked_through(self, data: bytes) -> bytes | None:
+        """What the client is to see of the events; None when the attempt ends with them."""
+        try:
+            if (ERROR_EVENT in data or ABORTED in data) and self._stop_at_failure(data):
+                return None
+            self.last_data = data
+            if data.endswith(self._ends):
+                self._done, self._pass_plain = True, None
+            if self._tape is not None:
+                data = self._tape.edit(data)
+                if self._tape.useless:
+                    self._tape = self._pass_plain = None
+        except NotAContinuation:
+            self._end(Ended(Failure.STARTED_OVER, "the replica can't continue an answer"))
+            return None
+        return data
 
     def _stop_at_failure(self, data: bytes) -> bool:
         """Pass on what came before the engine gave up, if it did. Raises `NotAContinuation`."""

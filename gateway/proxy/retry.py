@@ -1,7 +1,8 @@
 """May this attempt be repeated elsewhere? Only before the client has read a byte, and only where it is safe.
 
 "Safe" means that the replica can't have answered: nobody listened, the connection died before any body byte,
-or it said itself that it did not take the request. A 4xx is the client's and is never repeated.
+or it said itself that it did not take the request. A 4xx is the client's and is never repeated, but for a 404
+of a model: the name was found here, so the replica has lost its adapter, in a restart perhaps.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ _RETRIED_FAILURES = {
     Failure.ABORTED: "engine_error",
     Failure.HUNG: "hung",
 }
+# `create_error_response` of vLLM's `_check_model`; a missing path has another body.
+_NO_SUCH_MODEL = b'"type":"NotFoundError","param":"model"'
 # How vLLM says that the process goes away (0.32, default and --shutdown-timeout) and that the engine died.
 _GOING_AWAY = b"cannot schedule new futures after shutdown"
 _ENGINE_DIED = (b"EngineCore encountered an issue", b"EngineDeadError", b"Engine core")
@@ -36,6 +39,8 @@ def retry_reason(ended: Ended, status: int, held_body: bytes) -> str | None:
             return "draining"
         if any(text in held_body for text in _ENGINE_DIED):
             return "engine_error"
+        if status == 404 and _NO_SUCH_MODEL in held_body:  # noqa: PLR2004
+            return "adapter_lost"
         return _RETRIED_STATUSES.get(status)
     return None if ended.failure is None else _RETRIED_FAILURES.get(ended.failure)
 

@@ -33,7 +33,7 @@ CODES = (
 
 RETRY_REASONS = (
     *("connect", "stale_connection", "reset", "draining", "engine_error", "hung"),
-    *("status_429", "status_502", "status_503"),
+    *("adapter_lost", "status_429", "status_502", "status_503"),
 )
 RESUME_OUTCOMES = (
     *("resumed", "no_replica", "buffer_full", "no_token_ids", "partial_character", "nothing_left"),

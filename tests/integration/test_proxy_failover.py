@@ -239,3 +239,24 @@ async def test_a_slow_client_leaves_no_connection_behind_that_nobody_reads() -> 
                 await until(lambda: front.planes[0].gateway.running == 1)
                 assert len((await client.reply()).body) > size
                 assert (await ask(front.port, "POST", CHAT, chat())).status == 200
+
+
+async def test_a_replica_that_lost_its_adapter_is_passed_over_and_not_blamed() -> None:
+    async with sim() as lost, sim(adapters={"sql": "/adapters/sql"}) as has:
+        plan = first(lost.url, has.url, adapters={"sql": [lost.url, has.url]})
+        async with Front(plan) as front:
+            for _ in range(3):
+                reply = await ask(front.port, "POST", CHAT, chat(model="sql"))
+                assert (reply.status, reply.end) == (200, "complete")
+            assert front.count(families.RETRIES, "adapter_lost") == 3
+            assert front.board.marks(0).consecutive_failures == 0
+
+
+async def test_an_adapter_that_all_have_lost_is_the_replica_s_own_404() -> None:
+    async with sim() as one, sim() as other:
+        plan = first(one.url, other.url, adapters={"sql": [one.url, other.url]})
+        async with Front(plan) as front:
+            reply = await ask(front.port, "POST", CHAT, chat(model="sql"))
+    assert reply.status == 404
+    assert reply.json["error"]["type"] == "NotFoundError"
+    assert reply.header("x-gateway-error") is None

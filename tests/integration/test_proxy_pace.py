@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from gateway.fleet.snapshot import Timeouts
-from gateway.proxy.front import ClientConnection
+from gateway.proxy.client import ClientConnection
 from gateway.sim import EngineLimits
 from gateway.telemetry import families
 from tests.integration.harness import Front, Plan
