@@ -100,7 +100,8 @@ async def struck(
         end = time.monotonic() + DEADLINE_S
         while not in_the_middle():
             if time.monotonic() > end:
-                raise TimeoutError(f"the victim never had its share of streams, but {len(on_victim())}")
+                far = [(each.events, each.failure) for each in on_victim()]
+                raise TimeoutError(f"the victim never had its share of streams under way, but {far}")
             await asyncio.sleep(0.01)
         cut = [each for each in on_victim() if not each.is_over]
         await asyncio.to_thread(strike, victim)
