@@ -73,12 +73,12 @@ class ClientConnection(BaseProtocol):
     """One client connection. Whoever answers its current request is its `listener`.
 
     `write` sends bytes, or drops them when the client is gone. `slow` says that the client takes less than
-    it is sent, `last` that the connection ends with the request that runs. `due` is when it is closed for
-    want of a request, in seconds of the monotonic clock; never while one runs.
+    it is sent, `last` that the connection ends with the request that runs. `due` is when it is given up, in
+    seconds of the monotonic clock: when no request has come, or nobody reads what is left at its end.
     """
 
     __slots__ = (
-        *("_handling", "_partial", "_requests", "_server", "_serving", "_wanted"),
+        *("_deaf", "_handling", "_partial", "_requests", "_server", "_serving", "_wanted"),
         *("address", "due", "last", "listener", "slow", "write"),
     )
 
@@ -104,6 +104,7 @@ class ClientConnection(BaseProtocol):
         self._wanted: asyncio.Future[None] | None = None
         self._handling: StreamReader | None = None
         self._partial = False
+        self._deaf = False
         self.last = False
         self.listener: Listener | None = None
         self.address = ""
@@ -126,6 +127,7 @@ class ClientConnection(BaseProtocol):
         if flush:
             self._server.outbox.flush()
             self.transport.close()
+            self.due = time.monotonic() + self._server.settings.keepalive_s  # for one that does not read
         else:
             self.transport.abort()
 
@@ -174,17 +176,19 @@ class ClientConnection(BaseProtocol):
             super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
-        if self.last:
+        # The rest of a body is still wanted when this is the last request.
+        if self._deaf or (self.last and self._handling is None):
             return
         assert self._parser is not None
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            self.last = True
+            self.last = self._deaf = True
             self._requests.append(error)
         else:
-            # Nobody here speaks another protocol, and what follows such a request may be one.
-            self.last = upgraded
+            if upgraded:
+                # Nobody here speaks another protocol, and what follows such a request may be one.
+                self.last = self._deaf = True
             if not messages:
                 self._note_partial()
                 return
@@ -248,11 +252,9 @@ class ClientConnection(BaseProtocol):
 
     async def _linger(self, body: StreamReader) -> None:
         """A socket that is closed with unread bytes in it resets, and takes the answer with it."""
-        if body.is_eof():
-            return
         try:
             async with asyncio.timeout(LINGER_S):
-                while await body.readany():
+                while not body.is_eof() and await body.readany():
                     pass
         except (TimeoutError, ConnectionError, RequestPayloadError):
             pass
@@ -272,7 +274,10 @@ class ClientConnection(BaseProtocol):
             self._wake()
 
     def give_up(self) -> None:
-        """Close it for want of a request."""
+        """Close it for want of a request, or of a reader of what it was sent before."""
+        if self.transport is None or self.transport.is_closing():
+            self.abandon()
+            return
         if self._partial:
             late = HeaderTimeout("The head of the request did not arrive in time.")
             self.write(error_message(late, b"", close=True))

@@ -8,7 +8,7 @@ from gateway.fleet.snapshot import Ejection
 from gateway.proxy.settings import Settings
 from gateway.telemetry import families
 from tests.integration.harness import Front, Plan
-from tests.integration.sim_client import Client
+from tests.integration.sim_client import Client, encode, until
 from tests.integration.stand_ins import chat, sim
 
 CHAT = "/v1/chat/completions"
@@ -63,3 +63,16 @@ async def test_what_a_replica_says_behind_the_end_of_a_stream_does_not_break_it(
             reply = await client.ask("POST", CHAT, chat(stream=True))
         assert b"data: [DONE]\n\n" in reply.body
         assert front.count(families.BROKEN) == 0
+
+
+async def test_a_body_that_is_under_way_when_the_gateway_drains_is_still_received() -> None:
+    async with sim() as replica, Front(Plan("chat", [replica.url])) as front:
+        request = encode("POST", CHAT, chat())
+        async with await Client.open(front.port) as client:
+            client.send(request[:-10])
+            await until(lambda: front.planes[0].gateway.running == 1)
+            front.planes[0].front.drain()
+            client.send(request[-10:])
+            reply = await client.reply()
+            assert (reply.status, reply.header("connection")) == (200, "close")
+            assert await client.rest() == b""
