@@ -12,13 +12,15 @@ Write = Callable[[bytes], None]
 
 
 _ALONE = 16
+_LONG_BYTES = 4096
 
 
 class Outbox:
     """What waits to be written, in order; transports that close meanwhile are passed over.
 
     A write that was alone in its turn has waited for nothing, at 2 to 3 µs a time: the next few after one
-    leave at once.
+    leave at once. So does a long piece: before more of it is read, its reader's pace must be known (with that
+    left out, streams that came flat out were 130 ms late instead of 8).
     """
 
     __slots__ = ("_at_once", "_waiting")
@@ -32,14 +34,17 @@ class Outbox:
         return partial(self._post, transport)
 
     def _post(self, transport: asyncio.WriteTransport, data: bytes) -> None:
-        if self._at_once:
+        if len(data) >= _LONG_BYTES:
+            self.flush()
+        elif self._at_once:
             self._at_once -= 1
-            if not transport.is_closing():
-                transport.write(data)
+        else:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self.flush)
+            self._waiting.append((transport, data))
             return
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append((transport, data))
+        if not transport.is_closing():
+            transport.write(data)
 
     def flush(self) -> None:
         """Write it all now: before a transport is closed, for one."""

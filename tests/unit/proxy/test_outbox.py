@@ -71,3 +71,14 @@ async def test_a_transport_that_closed_meanwhile_holds_nobody_up() -> None:
     gone.close()
     await asyncio.sleep(0)
     assert (gone.written, there.written) == (b"", b"b")
+
+
+async def test_a_long_piece_leaves_at_once_behind_what_waited() -> None:
+    outbox, transport = Outbox(), Line()
+    write = outbox.writer(transport)
+    write(b"a")
+    write(b"b")
+    write(b"c" * 100_000)
+    assert transport.written == b"ab" + b"c" * 100_000
+    await asyncio.sleep(0)
+    assert transport.written == b"ab" + b"c" * 100_000
