@@ -34,7 +34,8 @@ async def test_a_stream_its_client_leaves_is_aborted_in_the_replica(
     before = generated(fleet)
     async with http.post(f"{gateway.url}/v1/completions", json={**LONG, "stream": True}) as response:
         await response.content.readuntil(b"\n\n")
-        response.close()  # at once: to ask the replicas first may take as long as the whole answer
+        await until_running(fleet, 1)
+        response.close()
     await until_running(fleet, 0)
     assert generated(fleet) - before < MANY
 
