@@ -23,7 +23,11 @@ from gateway.proxy.errors import (
 from gateway.proxy.headers import RequestHeaders
 from gateway.proxy.settings import Settings
 
-FORM = b"multipart/form-data"
+
+def is_form(headers: RequestHeaders) -> bool:
+    """Whether the body is a form, of which a file may be too long to be held."""
+    content_type = headers.get(b"content-type")
+    return content_type is not None and content_type.lower().startswith(b"multipart/form-data")
 
 
 def too_large(limit_bytes: int) -> BodyTooLarge:
@@ -39,7 +43,7 @@ def whole_body(headers: RequestHeaders, content: StreamReader, limit_bytes: int)
     get = headers.get
     if not content.is_eof() or get(b"content-encoding") is not None or get(b"expect") is not None:
         return None
-    if (get(b"content-type") or b"")[:19].lower() == FORM:
+    if is_form(headers):
         return None
     if content.total_bytes > limit_bytes:
         raise too_large(limit_bytes)

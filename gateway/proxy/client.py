@@ -75,11 +75,12 @@ class ClientConnection(BaseProtocol):
     `write` sends bytes, or drops them when the client is gone. `slow` says that the client takes less than
     it is sent, `last` that the connection ends with the request that runs. `due` is when it is given up, in
     seconds of the monotonic clock: when no request has come, or nobody reads what is left at its end.
+    `serving` is the task that serves its requests, from the first one on.
     """
 
     __slots__ = (
-        *("_deaf", "_handling", "_partial", "_requests", "_server", "_serving", "_wanted"),
-        *("address", "due", "last", "listener", "slow", "write"),
+        *("_deaf", "_handling", "_partial", "_requests", "_server", "_wanted"),
+        *("address", "due", "last", "listener", "serving", "slow", "write"),
     )
 
     def __init__(self, server: Server) -> None:
@@ -100,7 +101,7 @@ class ClientConnection(BaseProtocol):
         super().__init__(loop, parser)
         self._server = server
         self._requests: deque[tuple[RawRequestMessage, StreamReader] | HttpProcessingError] = deque()
-        self._serving: asyncio.Task[None] | None = None
+        self.serving: asyncio.Task[None] | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._handling: StreamReader | None = None
         self._partial = False
@@ -194,9 +195,9 @@ class ClientConnection(BaseProtocol):
                 return
             self._requests += messages
         self._partial = False
-        if self._serving is None:
+        if self.serving is None:
             self.due = math.inf
-            self._serving = self._loop.create_task(self._serve())
+            self.serving = self._loop.create_task(self._serve())
         else:
             self._wake()
         if len(self._requests) >= PIPELINED and not self._buffer_paused:
@@ -268,7 +269,7 @@ class ClientConnection(BaseProtocol):
     def finish(self) -> None:
         """Close it as soon as no request runs."""
         self.last = True
-        if self._serving is None:
+        if self.serving is None:
             self.hang_up(flush=True)
         else:
             self._wake()
@@ -283,15 +284,10 @@ class ClientConnection(BaseProtocol):
             self.write(error_message(late, b"", close=True))
         self.finish()
 
-    async def ended(self) -> None:
-        """Wait until nobody works for it any more."""
-        if self._serving is not None:
-            await asyncio.wait((self._serving,))
-
     def abandon(self) -> None:
         """Close it now, whatever runs."""
-        if self._serving is not None:
-            self._serving.cancel()
+        if self.serving is not None:
+            self.serving.cancel()
         self.hang_up(flush=False)
 
 

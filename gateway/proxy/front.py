@@ -53,7 +53,7 @@ class FrontServer:
 
     async def close(self, timeout_s: float) -> None:
         """Wait for what still runs, at most for so many seconds, and close everything."""
-        running = [asyncio.ensure_future(one.ended()) for one in self.connections]
+        running = [one.serving for one in self.connections if one.serving is not None]
         if running:
             await asyncio.wait(running, timeout=timeout_s)
         for connection in tuple(self.connections):

@@ -1,6 +1,6 @@
 """From the bytes of a request to the pool that serves it."""
 
-from gateway.proxy.body import FORM, Body
+from gateway.proxy.body import Body, is_form
 from gateway.proxy.errors import BadRequest, ModelNotFound
 from gateway.proxy.head import read_head, splice_model
 from gateway.proxy.headers import RequestHeaders
@@ -39,15 +39,15 @@ class Intake:
 
     async def read(self, job: Job, body: Body) -> None:
         """Read the body and understand it. Raises the errors of `Body`, `BadRequest` and `ModelNotFound`."""
-        content_type = job.headers.get(b"content-type")
-        if content_type is not None and content_type.lower().startswith(FORM):
-            await self._read_form(job, content_type.decode("latin-1"), body)
+        if is_form(job.headers):
+            await self._read_form(job, body)
         else:
             self.take(job, await body.read())
 
-    async def _read_form(self, job: Job, content_type: str, body: Body) -> None:
+    async def _read_form(self, job: Job, body: Body) -> None:
         """Read up to the model field; the file that follows is never held."""
-        field = ModelField(boundary_of(content_type))
+        content_type = job.headers.get(b"content-type") or b""
+        field = ModelField(boundary_of(content_type.decode("latin-1")))
         pieces = body.pieces()
         async for piece in pieces:
             if field.feed(piece):

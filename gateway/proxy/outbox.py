@@ -19,8 +19,7 @@ class Outbox:
     """What waits to be written, in order; transports that close meanwhile are passed over.
 
     A write that was alone in its turn has waited for nothing, at 2 to 3 µs a time: the next few after one
-    leave at once. So does a long piece: before more of it is read, its reader's pace must be known (with that
-    left out, streams that came flat out were 130 ms late instead of 8).
+    leave at once. So does a long piece: one turn may read many, and only a write tells its reader's pace.
     """
 
     __slots__ = ("_at_once", "_waiting")

@@ -105,6 +105,10 @@ async def replies(client: Client) -> list[int]:
     return found
 
 
+# An answer behind which nothing is read: what follows might be in the protocol that was asked for.
+LAST = {"upgrade": ([200],)}
+
+
 async def test_a_request_is_refused_or_becomes_exactly_one_request() -> None:
     settings = Settings(body_timeout_s=0.3)
     async with sim() as replica, Front(Plan("chat", [replica.url]), settings=settings) as front:
@@ -115,7 +119,7 @@ async def test_a_request_is_refused_or_becomes_exactly_one_request() -> None:
                 statuses = await replies(client)
             sent_on = len(replica.requests) - before
             if statuses != [200, 404]:
-                assert statuses in ([400], [408], [400, 404], [404], [200]), name
+                assert statuses in ([400], [408], [400, 404], [404], *LAST.get(name, ())), name
             assert sent_on == statuses.count(200), name
 
 
@@ -129,7 +133,7 @@ async def test_what_stands_behind_a_request_is_seen_as_one_request_or_not_at_all
                 statuses = await replies(client)
             sent_on = len(replica.requests) - before
             if statuses != [200, 200, 404]:
-                assert statuses in ([400], [408], [404], [400, 200, 404], [200]), name
+                assert statuses in ([400], [408], [404], [400, 200, 404], *LAST.get(name, ())), name
             assert sent_on == statuses.count(200), name
 
 
