@@ -26,6 +26,7 @@ import random
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from locust import FastHttpUser, LoadTestShape, between, events, task
@@ -209,29 +210,32 @@ class Arrival(LoadTestShape):
         LOAD.note_cpu()
         if environment.web_ui is None:
             options.run_time = None  # else Locust would count it once more from the end of this
-        phase = plan.at(self.get_run_time())
+        phase = plan.at(self.get_run_time())  # type: ignore[no-untyped-call]  # Locust has no type for it
         return (phase.users, plan.change_per_s(phase)) if phase else None
+
+
+def on(hook: Any, listener: Callable[..., None]) -> None:
+    """Locust's hooks have no types; a listener takes what it names and `**_`."""
+    hook.add_listener(listener)
 
 
 def host_of(environment: Environment) -> str:
     return environment.host or LOAD.settings.host
 
 
-@events.init_command_line_parser.add_listener
 def profile_as_default(parser: ArgumentParser) -> None:
     seconds = int(LOAD.profile.seconds)
     parser.set_defaults(host=LOAD.settings.host, num_users=LOAD.profile.users, run_time=seconds)
 
 
-@events.init.add_listener
 def prepare(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: Any) -> None:
     environment.stop_timeout = environment.stop_timeout or FINISH_S
     if isinstance(runner, WorkerRunner):
-        environment.events.report_to_master.add_listener(send_seen)
-        environment.events.test_start.add_listener(forget)
+        on(environment.events.report_to_master, send_seen)
+        on(environment.events.test_start, forget)
         return
-    environment.events.worker_report.add_listener(receive_seen)
-    environment.events.test_stop.add_listener(report)
+    on(environment.events.worker_report, receive_seen)
+    on(environment.events.test_stop, report)
     if web_ui is None and isinstance(runner, LocalRunner):
         # a master that ended here would leave its workers waiting for it
         try:
@@ -260,8 +264,13 @@ def report(environment: Environment, **_: Any) -> None:
     if run is None:
         log.warning("Nothing was measured, so there is no report.")
         return
-    path = folder.write(run, LOAD.settings.reports, get_html_report(environment, show_download_link=False))
+    page = get_html_report(environment, show_download_link=False)  # type: ignore[no-untyped-call]  # as above
+    path = folder.write(run, LOAD.settings.reports, page)
     if environment.web_ui is None:
-        environment.events.quit.add_listener(lambda **_: folder.tell(run, path))
+        on(environment.events.quit, lambda **_: folder.tell(run, path))
     else:
         folder.tell(run, path)
+
+
+on(events.init_command_line_parser, profile_as_default)
+on(events.init, prepare)
