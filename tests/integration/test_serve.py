@@ -81,10 +81,14 @@ async def test_a_terminal_that_is_closed_takes_it_along_and_its_workers_in_order
         with terminal() as (ours, inside):
             serve = (sys.executable, "-m", "gateway", "serve", replica.url, *FREE)
             process = await asyncio.create_subprocess_exec(*inside, *serve, pass_fds=[int(inside[-1])])
-            await until_it_says(ours, b"OPENAI_BASE_URL")
-        os.close(ours)
-        async with asyncio.timeout(DEADLINE_S):
-            assert await process.wait() == 0
+            try:
+                await until_it_says(ours, b"OPENAI_BASE_URL")
+                os.close(ours)
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await process.wait() == 0
+            finally:
+                if process.returncode is None:
+                    process.kill()
 
 
 async def test_a_hang_up_of_the_whole_group_costs_no_worker() -> None:
