@@ -41,17 +41,18 @@ def test_weights_from_config_are_within_two_per_cent_for_nine_rows_of_ten() -> N
 
 
 @pytest.mark.parametrize(
-    ("source", "why"),
+    ("source", "why", "percent"),
     [
-        ("dennislee22", "the allocator's rounding of large tensors"),
-        ("vllm-project/vllm#15676", "a rotary table of eight times the model's positions"),
-        ("NousResearch", "a rotary table beside the weights"),
+        ("dennislee22", "the allocator's rounding of large tensors", 0.1),
+        # its encoder's rows that every rank holds are counted as vLLM 0.32 does; the row is of 0.8
+        ("vllm-project/vllm#15676", "a rotary table of eight times the model's positions", 0.15),
+        ("NousResearch", "a rotary table beside the weights", 0.1),
     ],
 )
-def test_what_vllm_adds_to_the_checkpoint_is_counted_to_a_fifth_of_a_per_cent(source: str, why: str) -> None:
+def test_what_vllm_adds_to_the_checkpoint_is_counted(source: str, why: str, percent: float) -> None:
     found = [d for d in weight_deviations() if source in d.row.values["source"] + d.row.values["stated_as"]]
     assert found
-    assert [d for d in found if abs(d.percent) > 0.2] == [], why
+    assert [d for d in found if abs(d.percent) > percent] == [], why
 
 
 def test_every_weight_miss_has_a_reason() -> None:
