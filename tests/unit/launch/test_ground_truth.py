@@ -44,7 +44,7 @@ def test_weights_from_config_are_within_two_per_cent_for_nine_rows_of_ten() -> N
     ("source", "why", "percent"),
     [
         ("dennislee22", "the allocator's rounding of large tensors", 0.1),
-        # its encoder's rows that every rank holds are counted as vLLM 0.32 does; the row is of 0.8
+        # was below 0.1 before parts of encoders counted as whole on every rank; why it moved is not known
         ("vllm-project/vllm#15676", "a rotary table of eight times the model's positions", 0.15),
         ("NousResearch", "a rotary table beside the weights", 0.1),
     ],
